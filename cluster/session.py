@@ -1,0 +1,68 @@
+"""Connects to a Ray cluster, or starts one on this machine.
+
+Knows Ray's session and where its logs lie. Does not know models or stages. A local session has more CPU slots
+than cores: an idle engine holds a slot, not a core, and a slot too few would be a deadlock.
+"""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+LOCAL_SLOTS = 16
+
+
+@dataclass(frozen=True)
+class Session:
+    """A live connection. `logs` is where engine and worker logs are written."""
+
+    address: str
+    logs: Path
+    gpus: int
+    threads: int  # CPU threads that one engine or training worker may use
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.gpus > 0
+
+
+@contextmanager
+def session(address: str | None = None) -> Iterator[Session]:
+    """Connect to `address`, or start a local cluster that ends with this process."""
+    import ray
+
+    _quiet()
+    if address is None:
+        ray.init(
+            num_cpus=max(LOCAL_SLOTS, os.cpu_count() or 1),
+            include_dashboard=True,  # without it Ray Train logs a failed query every second
+            dashboard_host="127.0.0.1",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
+        )
+    else:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        node = ray._private.worker.global_worker.node
+        gpus = int(ray.cluster_resources().get("GPU", 0))
+        yield Session(ray.get_runtime_context().gcs_address, Path(node.get_logs_dir_path()), gpus, os.cpu_count() or 1)
+    finally:
+        ray.shutdown()
+
+
+def _quiet() -> None:
+    """Engine and data logs go to files; the terminal belongs to progress."""
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for name in ("ray", "ray.data", "ray.serve", "ray.train", "httpx", "openai"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="ray")

@@ -1,0 +1,1 @@
+"""What is done: records, teachers, training, recipes and the command line of tutelage."""

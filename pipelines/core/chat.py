@@ -1,0 +1,179 @@
+"""A chat template becomes text, then tokens with roles.
+
+Knows Jinja chat templates and `tokenizer.json`. Does not know weights or losses, and needs no transformers.
+Roles come from character spans: each message's content is rendered between two private-use marks, whose places
+give the span; marker ids are never searched for.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, TypedDict
+
+from jinja2.exceptions import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from tokenizers import Tokenizer as _Tokenizer
+
+from pipelines.core.errors import UserError
+
+Role = Literal["template", "system", "user", "assistant", "end"]
+_OPEN, _CLOSE = "\ue0f0", "\ue0f1"
+
+
+class Message(TypedDict):
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids of a text, each with the role of the characters it covers."""
+
+    ids: tuple[int, ...]
+    roles: tuple[Role, ...]
+
+
+@dataclass(frozen=True)
+class ChatTokenizer:
+    """A model folder's tokenizer and chat template. Pickles as its folder."""
+
+    folder: str
+
+    @cached_property
+    def _tokenizer(self) -> _Tokenizer:
+        file = Path(self.folder) / "tokenizer.json"
+        if not file.is_file():
+            raise UserError(f"{self.folder} has no tokenizer.json; save the model with its fast tokenizer")
+        return _Tokenizer.from_file(str(file))
+
+    @cached_property
+    def _config(self) -> dict[str, object]:
+        file = Path(self.folder) / "tokenizer_config.json"
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+    def __getstate__(self) -> dict[str, str]:
+        return {"folder": self.folder}
+
+    def __setstate__(self, state: dict[str, str]) -> None:
+        self.__dict__.update(state)
+
+    @cached_property
+    def _template(self) -> str:
+        file = Path(self.folder) / "chat_template.jinja"
+        template = file.read_text(encoding="utf-8") if file.is_file() else self._config.get("chat_template")
+        if not isinstance(template, str):
+            raise UserError(f"{self.folder} has no chat template; a chat teacher or student needs one")
+        return template
+
+    @cached_property
+    def eos(self) -> str:
+        """The end-of-sequence token's text."""
+        value = self._config.get("eos_token")
+        text = value.get("content") if isinstance(value, dict) else value
+        if not isinstance(text, str):
+            raise UserError(f"{self.folder}: tokenizer_config.json names no eos_token")
+        return text
+
+    @cached_property
+    def eos_id(self) -> int:
+        found = self._tokenizer.token_to_id(self.eos)
+        if found is None:
+            raise UserError(f"{self.folder}: the eos token {self.eos!r} is not in the vocabulary")
+        return int(found)
+
+    def vocabulary_digest(self) -> str:
+        """A digest of the token map (token text -> id), to compare two tokenizers."""
+        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        text = json.dumps(sorted(vocabulary.items()), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def vocabulary(self) -> dict[str, int]:
+        return dict(self._tokenizer.get_vocab(with_added_tokens=True))
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of rendered text: nothing is added to it."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def encode_raw(self, text: str) -> list[int]:
+        """Ids of a plain document, with what the tokenizer puts around it (a BOS, often)."""
+        return list(self._tokenizer.encode(text, add_special_tokens=True).ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def render(self, messages: Sequence[Message], for_answer: bool = False) -> str:
+        """The conversation as the model sees it; `for_answer` opens the assistant's turn."""
+        try:
+            template = _environment().from_string(self._template)
+            return template.render(
+                messages=list(messages),
+                add_generation_prompt=for_answer,
+                eos_token=self.eos,
+                bos_token=self._bos,
+            )
+        except TemplateError as error:
+            raise UserError(f"{self.folder}: the chat template refuses this conversation: {error}") from error
+
+    def prompt_ids(self, user_turn: str) -> list[int]:
+        """One user turn, rendered up to where the answer begins."""
+        return self.encode(self.render([{"role": "user", "content": user_turn.strip()}], for_answer=True))
+
+    def tokens(self, messages: Sequence[Message]) -> Tokens:
+        """The conversation's tokens with roles; `end` is the end token that closes an assistant's turn."""
+        clean: list[Message] = [{"role": m["role"], "content": m["content"].strip()} for m in messages]
+        text = self.render(clean)
+        spans = self._spans(clean, text)
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        roles = [_role_at(start, stop, spans) for start, stop in encoding.offsets]
+        return Tokens(tuple(encoding.ids), tuple(roles))
+
+    def _spans(self, messages: Sequence[Message], text: str) -> list[tuple[int, int, Role]]:
+        """Character spans [start, stop) of contents and closing end tokens in the rendered text."""
+        marked: list[Message] = [{"role": m["role"], "content": f"{_OPEN}{m['content']}{_CLOSE}"} for m in messages]
+        rendered = self.render(marked)
+        if rendered.replace(_OPEN, "").replace(_CLOSE, "") != text:
+            raise UserError(f"{self.folder}: the chat template changes a message's text, so roles cannot be placed")
+        spans: list[tuple[int, int, Role]] = []
+        at = 0
+        roles = iter(m["role"] for m in messages)
+        for piece in rendered.split(_OPEN):
+            content, closed, rest = piece.partition(_CLOSE)
+            if closed:
+                role = next(roles)
+                spans.append((at, at + len(content), role))  # type: ignore[arg-type]
+                at += len(content)
+                if role == "assistant" and rest.startswith(self.eos):
+                    spans.append((at, at + len(self.eos), "end"))
+                at += len(rest)
+            else:
+                at += len(piece)
+        return spans
+
+    @property
+    def _bos(self) -> str:
+        value = self._config.get("bos_token")
+        text = value.get("content") if isinstance(value, dict) else value
+        return text if isinstance(text, str) else ""
+
+
+def _role_at(start: int, stop: int, spans: Sequence[tuple[int, int, Role]]) -> Role:
+    """The role of a token over characters [start, stop): that of a span that holds all of it, else template."""
+    for first, last, role in spans:
+        if first <= start and stop <= last and start < stop:
+            return role
+    return "template"
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    """Templates come with models, so they run sandboxed; `raise_exception` is what they use to refuse."""
+
+    def raise_exception(message: str) -> None:
+        raise TemplateError(message)
+
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    environment.globals["raise_exception"] = raise_exception
+    environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
+    return environment

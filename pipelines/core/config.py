@@ -1,0 +1,210 @@
+"""The recipe: what one run does, in one YAML file, checked before anything starts.
+
+Knows names, bounds and how fields depend on each other. Does not read files or know how a field is used;
+`recipe_file.py` reads the YAML and turns errors into lines a user can act on.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Strict(BaseModel):
+    """No unknown keys, no changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Sampling(Strict):
+    """How tokens are drawn. `min_p` is the cheap tail cut; `top_p` sorts the vocabulary at every step."""
+
+    temperature: float = Field(0.7, ge=0, le=5)
+    top_p: float = Field(1.0, gt=0, le=1)
+    min_p: float = Field(0.0, ge=0, le=1)
+    presence_penalty: float = Field(0.0, ge=-2, le=2)
+    max_tokens: int = Field(128, ge=1, le=131_072)
+    stop: tuple[str, ...] = ()
+
+
+class Engine(Strict):
+    """How vLLM runs a model. Nothing here changes what is asked, only how fast and in which number format."""
+
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    max_model_len: int = Field(2048, ge=16)
+    max_num_seqs: int = Field(64, ge=1, le=4096)
+    enforce_eager: bool = False
+    kv_cache_gib: float = Field(1.0, gt=0, description="CPU only: memory for the key-value cache")
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="GPU only")
+    tensor_parallel_size: int = Field(1, ge=1, le=64)
+
+
+class Pool(Strict):
+    """Bounds between which Ray grows and shrinks the actors that hold this teacher."""
+
+    min: int = Field(1, ge=1)
+    max: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Pool":
+        if self.min > self.max:
+            raise ValueError(f"min ({self.min}) is above max ({self.max})")
+        return self
+
+
+class VLLMTeacher(Strict):
+    """A model run by vLLM on this cluster.
+
+    A stage with at least `bulk_from` requests runs on the actor pool; smaller ones use the served engine,
+    which is started once and stays warm for the whole run.
+    """
+
+    kind: Literal["vllm"]
+    model: str
+    engine: Engine = Engine()
+    pool: Pool = Pool()
+    bulk_from: int = Field(2_000, ge=0)
+
+
+class FakeTeacher(Strict):
+    """A deterministic stand-in with log-probabilities: dry runs, tests, load tests. Its text means nothing."""
+
+    kind: Literal["fake"]
+    model: str = Field(description="where its tokenizer comes from")
+    latency_s: float = Field(0.0, ge=0, le=600)
+    pool: Pool = Pool()
+    bulk_from: int = Field(1_000_000, ge=0)
+
+
+Teacher = Annotated[VLLMTeacher | FakeTeacher, Field(discriminator="kind")]
+
+
+class Seeds(Strict):
+    """Where the tasks come from that start everything, and how many are kept away for evaluation."""
+
+    tasks: str = Field("builtin", description="'builtin', or a JSON lines file in Self-Instruct's format")
+    reader: str | None = Field(None, description="module:function of your own: path -> iterable of dicts")
+    held_out: int = Field(32, ge=2)
+
+
+class Instructions(Strict):
+    """Rounds of new instructions (Self-Instruct, arXiv 2212.10560, section 2; filters of its released code)."""
+
+    teacher: str
+    target: int = Field(ge=1, description="how many new instructions to keep")
+    prompt: str = Field("numbered", description="'numbered', 'tagged', or a Jinja file of your own")
+    seed_examples: int = Field(6, ge=1)
+    own_examples: int = Field(2, ge=0)
+    requests_per_round: int = Field(16, ge=1)
+    max_rounds: int = Field(50, ge=1)
+    sampling: Sampling = Sampling(temperature=0.9, max_tokens=192)
+    filters: tuple[str, ...] = ("length", "keywords", "start")
+    min_words: int = Field(4, ge=1)
+    max_words: int = Field(150, ge=1)
+    max_rouge_l: float = Field(0.7, gt=0, le=1)
+
+
+class Answers(Strict):
+    """One answer per instruction, by a chat teacher."""
+
+    teacher: str
+    sampling: Sampling = Sampling()
+    cut_off: Literal["keep", "drop"] = Field(
+        "keep", description="an answer that hit max_tokens: train on what is there (no end token), or drop it"
+    )
+
+
+class PrunedStudent(Strict):
+    """The teacher with layers removed one by one, each time the one whose loss hurts least."""
+
+    kind: Literal["pruned"]
+    teacher: str
+    layers: int = Field(ge=1)
+    calibration_rows: int = Field(8, ge=1)
+    calibration_tokens: int = Field(64, ge=8, description="tokens of each row that are measured")
+
+
+class GivenStudent(Strict):
+    """A model of your own that has the teacher's tokens."""
+
+    kind: Literal["model"]
+    model: str
+
+
+class Train(Strict):
+    """One pass of the one training loop. Sizes are in real (unpadded) tokens or in whole examples."""
+
+    epochs: int = Field(1, ge=1)
+    examples_per_step: int = Field(8, ge=1)
+    tokens_per_pack: int = Field(1024, ge=16, le=2048)
+    max_length: int = Field(1024, ge=8)
+    learning_rate: float = Field(3e-4, gt=0, lt=1)
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps")
+    final_learning_rate: float = Field(0.1, ge=0, le=1, description="share of the peak, reached linearly")
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = Field(0.0, ge=0)
+    clip: float = Field(1.0, gt=0)
+    normalise: Literal["global_token", "per_example"] = "global_token"
+    losses: dict[Literal["answer", "kd"], float] = Field(
+        default={"answer": 1.0}, description="coefficient of each loss component"
+    )
+    top_k: int = Field(32, ge=1, le=1024, description="candidates kept per position for 'kd'")
+    workers: int = Field(1, ge=1)
+    zero_stage: Literal[0, 1, 2, 3] = 2
+    precision: Literal["bf16", "fp32"] = "bf16"
+    checkpoint_every: int = Field(50, ge=1, description="steps")
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> "Train":
+        if not any(value > 0 for value in self.losses.values()):
+            raise ValueError("losses: at least one coefficient must be above 0")
+        if any(value < 0 for value in self.losses.values()):
+            raise ValueError("losses: a coefficient cannot be negative")
+        return self
+
+
+class Student(Strict):
+    init: Annotated[PrunedStudent | GivenStudent, Field(discriminator="kind")]
+    signals: str | None = Field(None, description="the teacher whose distributions 'kd' learns from")
+    engine: Engine = Engine()
+    train: Train = Train()
+
+
+class Evaluate(Strict):
+    """Held-out prompts, through the endpoints. References are the teacher's own answers to them."""
+
+    teacher: str
+    sampling: Sampling = Sampling()
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    resamples: int = Field(2_000, ge=100)
+
+
+class Recipe(Strict):
+    """One run."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")
+    method: Literal["distil"]
+    seed: int = Field(17, ge=0)
+    teachers: dict[str, Teacher] = Field(min_length=1)
+    seeds: Seeds = Seeds()
+    instructions: Instructions
+    answers: Answers
+    student: Student
+    evaluate: Evaluate
+
+    @model_validator(mode="after")
+    def _names_meet(self) -> "Recipe":
+        asked = {
+            "instructions.teacher": self.instructions.teacher,
+            "answers.teacher": self.answers.teacher,
+            "evaluate.teacher": self.evaluate.teacher,
+        }
+        if isinstance(self.student.init, PrunedStudent):
+            asked["student.init.teacher"] = self.student.init.teacher
+        if self.student.signals is not None:
+            asked["student.signals"] = self.student.signals
+        for where, name in asked.items():
+            if name not in self.teachers:
+                raise ValueError(f"{where} names {name!r}; the teachers are {sorted(self.teachers)}")
+        if self.student.train.losses.get("kd", 0) > 0 and self.student.signals is None:
+            raise ValueError("student.train.losses has 'kd', so student.signals must name a teacher")
+        return self

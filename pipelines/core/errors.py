@@ -1,0 +1,9 @@
+"""The two ways a run ends early that are not bugs. Knows nothing of what raised them."""
+
+
+class UserError(ValueError):
+    """The user can mend this: the message names the key, file or line, and what to do. Exit code 2."""
+
+
+class BudgetReached(RuntimeError):
+    """`--max-tokens` or `--max-hours` was reached; everything done so far is kept. Exit code 1."""

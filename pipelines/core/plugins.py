@@ -1,0 +1,47 @@
+"""Functions of the user's own, named `module:function` in a recipe.
+
+Knows how to find one and how to hash its module's source, so that an edit changes the keys it enters.
+Only the recipe's author names code here; nothing that a model wrote is ever imported.
+"""
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pipelines.core.errors import UserError
+from pipelines.core.hashing import file_digest
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A function of the user's and the digest of the file that defines it."""
+
+    name: str
+    call: Callable[..., Any]
+    digest: str
+
+
+@cache
+def load_function(name: str) -> Plugin:
+    """Import `module:function`, looking in the working folder too. UserError where it is not there."""
+    module_name, colon, function_name = name.partition(":")
+    if not colon or not module_name or not function_name:
+        raise UserError(f"{name!r}: write module:function, for example my_filters:no_recipes")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise UserError(f"{name!r}: the module {module_name!r} cannot be imported: {error}") from error
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        raise UserError(f"{name!r}: {module_name} has no function {function_name!r}")
+    source = inspect.getsourcefile(module)
+    if source is None:
+        raise UserError(f"{name!r}: {module_name} has no source file, so its version cannot be told")
+    return Plugin(name, function, file_digest(Path(source)))

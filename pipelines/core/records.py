@@ -1,0 +1,121 @@
+"""Every record that crosses a stage's boundary. Each names its maker and its readers.
+
+Knows only plain values. How records become Arrow is in `tables.py`; how they are made is in the stages.
+An `id` hashes the record's content (`hashing.key_of`), so the same content has the same id everywhere.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pipelines.core.hashing import key_of
+
+Split = Literal["train", "held_out"]
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """A task for a model. Maker: `seeds`, `instructions`. Readers: `answers`, `evaluate`, `trace`."""
+
+    id: str
+    text: str
+    input: str  # the inline text that the task works on, "" for none
+    origin: Literal["seed", "bootstrap"]
+    split: Split
+    parents: tuple[str, ...]  # ids of the instructions the teacher was shown; () for a seed
+    completion_id: str  # the completion it was parsed from; "" for a seed
+    reference: str  # the seed's own answer; "" where there is none
+
+    @staticmethod
+    def make_id(text: str, input: str) -> str:
+        return key_of("instruction", text, input)
+
+    def as_prompt(self) -> str:
+        """The user's turn: the instruction, then its input."""
+        return f"{self.text}\n\n{self.input}" if self.input else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a teacher said, raw. Maker: a teacher. Readers: `instructions`, `answers`, through the ledger."""
+
+    id: str  # hashes (model digest, rendered prompt, sampling, ordinal)
+    model: str  # the teacher's digest
+    prompt: str
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: str  # "stop", "length", or "error: ..."
+    prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A finished answer to an instruction. Maker: `answers`. Readers: `examples`, `evaluate`, report."""
+
+    id: str
+    instruction_id: str
+    completion_id: str
+    prompt: str  # the user's turn
+    text: str
+    finish_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainExample:
+    """Tokens with their loss weights. Maker: `examples`. Readers: `soft_targets`, `student`.
+
+    `weights[t]` is the weight of predicting token t (so weights[0] is never used).
+    """
+
+    id: str
+    answer_id: str
+    instruction_id: str
+    component: str  # the loss component its cross-entropy counts for, e.g. "answer"
+    token_ids: tuple[int, ...]
+    weights: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SoftTargets:
+    """A teacher's top-k next-token distribution at an example's weighted tokens.
+
+    Maker: `soft_targets`. Reader: `student`. For P positions and k candidates: `positions` are indices into
+    the example's tokens (the distribution predicts that token), `token_ids` is uint32 [P, k] little-endian,
+    `logprobs` float16 [P, k]; the tail's mass is 1 - sum(exp(logprobs)).
+    """
+
+    id: str  # hashes (teacher digest, example id, token ids, k)
+    example_id: str
+    k: int
+    positions: tuple[int, ...]
+    token_ids: bytes
+    logprobs: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EvalAnswer:
+    """One model's result on one held-out prompt, through its endpoint. Maker: `evaluate`. Reader: report."""
+
+    id: str
+    instruction_id: str
+    model: str  # "teacher", "student", "student before"
+    text: str
+    finish_reason: str
+    reference: str
+    nll: float  # summed negative log-likelihood of the reference's tokens, in nats
+    reference_tokens: int
+    rouge_l: float  # F1 of `text` against the reference
+    repeated_3grams: float  # share of the answer's 3-grams that stood earlier in it
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A row that went no further, kept with its reason. Maker: any stage. Readers: report, `trace`."""
+
+    id: str
+    stage: str
+    reason: str  # one word or two, counted in the report
+    text: str
+    detail: str
+
+
+Record = Instruction | Completion | Answer | TrainExample | SoftTargets | EvalAnswer | Dropped

@@ -1,0 +1,1 @@
+"""Everything that a teacher writes or scores, and what is made of it."""

@@ -1,0 +1,106 @@
+"""A deterministic teacher with log-probabilities that needs no model: dry runs, tests, load tests.
+
+Knows how to answer any prompt with plausible-looking words that depend on the request's id alone, and numbered
+lists where the prompt is one. Its text means nothing, and no figure made with it should be believed.
+"""
+
+import asyncio
+import hashlib
+import random
+import re
+
+import numpy as np
+
+from pipelines.core.chat import ChatTokenizer
+from pipelines.core.records import Completion, SoftTargets
+from pipelines.generate.signals import pack
+from pipelines.generate.teacher import Request, ScoreRequest
+
+_VERBS = [
+    "Describe",
+    "Explain",
+    "List",
+    "Compare",
+    "Write",
+    "Name",
+    "Rewrite",
+    "Summarise",
+    "Suggest",
+    "Plan",
+    "Invent",
+    "Translate",
+]
+_NOUNS = [
+    "river",
+    "bread",
+    "engine",
+    "winter",
+    "garden",
+    "library",
+    "violin",
+    "market",
+    "island",
+    "bridge",
+    "planet",
+    "recipe",
+    "letter",
+    "clock",
+]
+_LINKS = ["about", "near", "without", "before", "under", "beside", "behind", "between", "within", "toward"]
+_DOTTED = re.compile(r"^\s*(\d+)\.\s*\Z")
+TOP = 0.6  # probability of the token that is there; the rest falls geometrically
+
+
+class FakeTeacher:
+    """Answers are a function of the request's id; scores are a function of the tokens."""
+
+    def __init__(self, model: str, tokenizer: ChatTokenizer, latency_s: float = 0.0) -> None:
+        self._model, self._tokenizer, self._latency = model, tokenizer, latency_s
+
+    async def write(self, request: Request) -> Completion:
+        await asyncio.sleep(self._latency)
+        chance = random.Random(request.id)
+        numbered = _DOTTED.match(request.prompt.rsplit("\n", 1)[-1])
+        text = _list_from(chance, int(numbered[1])) if numbered else _sentence(chance, chance.randint(8, 40))
+        ids = self._tokenizer.encode(text)[: request.sampling.max_tokens]
+        cut = len(ids) == request.sampling.max_tokens
+        finish = "length" if cut else "stop"
+        return Completion(
+            request.id,
+            self._model,
+            request.prompt,
+            self._tokenizer.decode(ids),
+            tuple(ids),
+            finish,
+            request.tokens,
+        )
+
+    async def score(self, request: ScoreRequest) -> SoftTargets:
+        await asyncio.sleep(self._latency)
+        size = len(self._tokenizer.vocabulary())
+        k = min(request.k, size)
+        tail = (1 - TOP) * 0.5 ** np.arange(1, k)
+        logprobs_k = np.log(np.concatenate([[TOP], tail]))
+        ids_pk = np.stack([self._candidates(request.token_ids, p, k, size) for p in request.positions])
+        return pack(request, ids_pk, np.tile(logprobs_k, (len(request.positions), 1)))
+
+    def _candidates(
+        self, token_ids: tuple[int, ...], position: int, k: int, size: int
+    ) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+        """k different tokens, the one that is there first."""
+        actual = token_ids[position]
+        text = f"{token_ids[position - 1]}:{position}".encode()
+        start = int.from_bytes(hashlib.sha256(text).digest()[:4], "big")
+        others = (start + np.arange(k, dtype=np.int64)) % size
+        return np.concatenate([[actual], others[others != actual][: k - 1]])
+
+
+def _sentence(chance: random.Random, words: int) -> str:
+    body = " ".join(chance.choice(_NOUNS if n % 2 else _LINKS) for n in range(words - 1))
+    return f"{chance.choice(_VERBS)} {body}."
+
+
+def _list_from(chance: random.Random, first: int) -> str:
+    """The continuation of a numbered list whose last number stands already."""
+    items = [_sentence(chance, chance.randint(5, 12)) for _ in range(4)]
+    return "\n".join(" " + item if n == 0 else f"{first + n}. {item}" for n, item in enumerate(items)) + "\n"

@@ -1,0 +1,68 @@
+"""Filters of new instructions: each a pure function from a text to a reason, or None to keep it.
+
+Knows the filters of the Self-Instruct and Alpaca releases (length, keywords, start). Whether a text is new is
+not a filter of its own: it needs the pool, and `rouge.Pool` says.
+"""
+
+import re
+from collections.abc import Callable
+from functools import partial
+
+from pipelines.core.config import Instructions
+from pipelines.core.errors import UserError
+from pipelines.core.plugins import load_function
+
+Filter = Callable[[str], str | None]
+
+# What a text model cannot show or do: Self-Instruct's list, with the words that Alpaca added.
+_BEYOND_TEXT = (
+    "image", "images", "graph", "graphs", "picture", "pictures", "file", "files", "map", "maps", "draw", "plot",
+    "go to", "video", "audio", "music", "flowchart", "diagram",
+)  # fmt: skip
+_KEYWORDS = re.compile(r"\b(" + "|".join(_BEYOND_TEXT) + r")\b", re.IGNORECASE)
+
+
+def length(text: str, min_words: int, max_words: int) -> str | None:
+    words = len(text.split())
+    if words < min_words:
+        return "too short"
+    return "too long" if words > max_words else None
+
+
+def keywords(text: str) -> str | None:
+    return "beyond text" if _KEYWORDS.search(text) else None
+
+
+def start(text: str) -> str | None:
+    """A task starts with an ASCII letter or digit, and does not ask for a whole program."""
+    if not re.match(r"[A-Za-z0-9]", text):
+        return "odd start"
+    return "asks for a program" if text.lower().startswith("write a program") else None
+
+
+def chain(config: Instructions) -> list[Filter]:
+    """The recipe's filters in their order. UserError for a name that is none."""
+    known: dict[str, Filter] = {
+        "length": partial(length, min_words=config.min_words, max_words=config.max_words),
+        "keywords": keywords,
+        "start": start,
+    }
+    filters: list[Filter] = []
+    for name in config.filters:
+        if name in known:
+            filters.append(known[name])
+        elif ":" in name:
+            filters.append(load_function(name).call)
+        else:
+            raise UserError(f"instructions.filters: {name!r} is none of {sorted(known)}, nor a module:function")
+    return filters
+
+
+def content_key(config: Instructions) -> list[str]:
+    """The filters as they enter the stage's key: a function of the user's by its source."""
+    return [f"{n}@{load_function(n).digest}" if ":" in n else n for n in config.filters]
+
+
+def first_reason(text: str, filters: list[Filter]) -> str | None:
+    """The first filter's reason against a text, or None."""
+    return next((reason for f in filters if (reason := f(text)) is not None), None)

@@ -1,0 +1,183 @@
+"""Bootstrap rounds: the teacher sees some tasks and writes more (Self-Instruct, arXiv 2212.10560, section 2.1).
+
+Knows how prompts are drawn, and which candidates are kept. The rounds are a pure function of the recipe's seed
+and of what the teacher said; what it said is in the ledger, so a killed run replays its rounds in seconds and
+goes on where it was, and a larger target extends. Candidates are taken in id order, never in arrival order.
+"""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pipelines.core.chat import ChatTokenizer
+from pipelines.core.config import Instructions
+from pipelines.core.errors import UserError
+from pipelines.core.hashing import key_of
+from pipelines.core.parts import rows_of, summary, write_rows
+from pipelines.core.records import Completion, Dropped, Instruction
+from pipelines.core.stage import Outcome, StageRun
+from pipelines.generate.filters import Filter, chain, first_reason
+from pipelines.generate.ledger import Ledger
+from pipelines.generate.prompts import InstructionPrompt
+from pipelines.generate.rouge import Pool
+from pipelines.generate.teacher import Faculty, Request, RequestFailed, Teacher, TeacherId, write_request
+
+STAGE = "instructions"
+
+
+@dataclass
+class _Rounds:
+    """The state of a bootstrap: what was kept, what was dropped, and what novelty is measured against."""
+
+    config: Instructions
+    filters: list[Filter]
+    seeds: list[Instruction]  # training seeds only: the held-out ones are never shown
+    novelty: Pool  # all seeds, the held-out ones too, and everything kept
+    kept: list[Instruction] = field(default_factory=list)
+    dropped: list[Dropped] = field(default_factory=list)
+
+    def drop(self, reason: str, text: str, detail: str, *key: str) -> None:
+        self.dropped.append(Dropped(key_of(STAGE, reason, text, *key), STAGE, reason, text, detail))
+
+    def consider(self, text: str, parents: tuple[str, ...], completion_id: str) -> None:
+        """Keep a candidate, or drop it with its reason."""
+        reason = first_reason(text, self.filters)
+        if reason is not None:
+            self.drop(reason, text, "", completion_id)
+        elif (near := self.novelty.nearest(text)) is not None:
+            self.drop("not new", text, f"ROUGE-L {near.score:.2f} with {near.text!r}", completion_id)
+        else:
+            self.novelty.add(text)
+            id = Instruction.make_id(text, "")
+            self.kept.append(Instruction(id, text, "", "bootstrap", "train", parents, completion_id, ""))
+
+
+def run(config: Instructions, faculty: Faculty, recipe_seed: int, run: StageRun) -> Outcome:
+    """Bootstrap until `target` new instructions are kept; rows = the training seeds, then the new ones."""
+    everything = list(rows_of(run.inputs["seeds"].folder, Instruction))
+    seeds = [i for i in everything if i.split == "train"]
+    novelty = Pool(config.max_rouge_l)
+    for instruction in everything:
+        novelty.add(instruction.text)
+    rounds = _Rounds(config, chain(config), seeds, novelty)
+    usage = asyncio.run(_bootstrap(rounds, faculty, recipe_seed, run))
+    new = rounds.kept[: config.target]
+    write_rows(run.folder, [*seeds, *new], Instruction, rounds.dropped)
+    rows, digest, reasons = summary(run.folder, Instruction)
+    facts = {"new": len(new), "requests": usage.requests, "rounds": usage.rounds, "teacher": config.teacher}
+    return Outcome(rows, digest, reasons, usage.prompt_tokens, usage.output_tokens, facts=facts)
+
+
+@dataclass
+class _Usage:
+    requests: int = 0
+    rounds: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+
+
+async def _bootstrap(rounds: _Rounds, faculty: Faculty, recipe_seed: int, run: StageRun) -> _Usage:
+    config = rounds.config
+    identity, tokenizer = faculty.identity(config.teacher), faculty.tokenizer(config.teacher)
+    prompt = InstructionPrompt.load(config.prompt)
+    ledger: Ledger[Completion] = Ledger(run.runs, identity, Completion)
+    usage = _Usage()
+    run.progress.begin(STAGE, config.target, unit="new")
+    async with faculty.warm(config.teacher) as teacher:
+        while len(rounds.kept) < config.target:
+            if usage.rounds == config.max_rounds:
+                raise UserError(_too_few(rounds))
+            asked = _prompts(rounds, prompt, tokenizer, identity, recipe_seed, usage.rounds)
+            before = len(rounds.kept)
+            said, bought = await _ask([r for r, _ in asked], teacher, ledger, rounds)
+            _take(asked, said, prompt, rounds)
+            usage.rounds += 1
+            usage.requests += len(asked)
+            usage.prompt_tokens += sum(c.prompt_tokens for c in said.values())
+            usage.output_tokens += sum(len(c.token_ids) for c in said.values())
+            run.progress.advance(min(len(rounds.kept), config.target) - min(before, config.target), bought)
+    return usage
+
+
+def _prompts(
+    rounds: _Rounds,
+    prompt: InstructionPrompt,
+    tokenizer: ChatTokenizer,
+    teacher: TeacherId,
+    seed: int,
+    number: int,
+) -> list[tuple[Request, tuple[str, ...]]]:
+    """One round's requests, each with the ids of the instructions it shows."""
+    config = rounds.config
+    asked = []
+    for n in range(config.requests_per_round):
+        chance = random.Random(f"{seed}/{number}/{n}")
+        own = min(config.own_examples, len(rounds.kept))
+        wanted = min(config.seed_examples + config.own_examples - own, len(rounds.seeds))
+        shown = chance.sample(rounds.seeds, wanted) + chance.sample(rounds.kept, own)
+        chance.shuffle(shown)
+        text = prompt.render([i.text for i in shown])
+        ids = tokenizer.prompt_ids(text) if prompt.is_chat else tokenizer.encode_raw(text)
+        sampling = config.sampling.model_copy(update={"stop": (*config.sampling.stop, *prompt.stop(len(shown)))})
+        # The ordinal keeps two requests apart that happen to show the same examples.
+        request = write_request(teacher, text, ids, sampling, ordinal=number * config.requests_per_round + n)
+        asked.append((request, tuple(i.id for i in shown)))
+    return asked
+
+
+async def _ask(
+    requests: Sequence[Request], teacher: Teacher, ledger: Ledger[Completion], rounds: _Rounds
+) -> tuple[dict[str, Completion], int]:
+    """All completions of a round by id, and the tokens bought now. A failed request is a dropped row."""
+    said = ledger.find(r.id for r in requests)
+    bought = 0
+
+    async def one(request: Request) -> None:
+        nonlocal bought
+        try:
+            completion = await teacher.write(request)
+        except RequestFailed as error:
+            rounds.drop("request failed", request.prompt[-200:], str(error), request.id)
+            return
+        ledger.add([completion])
+        said[completion.id] = completion
+        bought += completion.prompt_tokens + len(completion.token_ids)
+
+    await asyncio.gather(*(one(r) for r in requests if r.id not in said))
+    return said, bought
+
+
+def _take(
+    asked: Sequence[tuple[Request, tuple[str, ...]]],
+    said: dict[str, Completion],
+    prompt: InstructionPrompt,
+    rounds: _Rounds,
+) -> None:
+    """Read a round's completions in id order."""
+    for request, shown in sorted(asked, key=lambda pair: pair[0].id):
+        completion = said.get(request.id)
+        if completion is None:
+            continue
+        candidates, cut = prompt.candidates(completion.text, completion.finish_reason)
+        if cut:
+            rounds.drop("cut off", completion.text[-200:], "the reply hit max_tokens", completion.id)
+        elif not candidates:
+            rounds.drop(
+                "nothing to read",
+                completion.text[:200],
+                f"no {prompt.shape} task in the reply",
+                completion.id,
+            )
+        for text in candidates:
+            rounds.consider(text, shown, completion.id)
+
+
+def _too_few(rounds: _Rounds) -> str:
+    reasons: dict[str, int] = {}
+    for row in rounds.dropped:
+        reasons[row.reason] = reasons.get(row.reason, 0) + 1
+    return (
+        f"instructions: {len(rounds.kept)} of {rounds.config.target} new ones after {rounds.config.max_rounds} rounds; "
+        f"dropped: {reasons}. Raise instructions.max_rounds, lower instructions.target, or add seed tasks"
+    )

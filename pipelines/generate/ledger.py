@@ -1,0 +1,65 @@
+"""The ledger: what a teacher said or scored is never bought twice.
+
+Knows one folder of part files per (teacher, kind of record) under the runs folder, shared by all stages and
+runs. Readers keep the first copy of an id, so a part written twice by a retried worker does no harm.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Generic, TypeVar
+
+from pipelines.core.hashing import key_of
+from pipelines.core.records import Completion, SoftTargets
+from pipelines.core.storage import Folder
+from pipelines.generate.teacher import TeacherId
+
+R = TypeVar("R", Completion, SoftTargets)
+
+
+class Ledger(Generic[R]):
+    """All records of one kind from one teacher, by id. One instance per process; parts are read once."""
+
+    def __init__(self, runs: Folder, teacher: TeacherId, kind: type[R]) -> None:
+        self.folder = runs.child(f"{_NAMES[kind]}-{teacher.digest[:16]}")
+        self._kind: type[R] = kind
+        self._where: dict[str, str] = {}  # id -> part
+        self._seen: set[str] = set()
+        self._recent: dict[str, R] = {}
+
+    def find(self, ids: Iterable[str]) -> dict[str, R]:
+        """The records that are there among `ids`."""
+        self._look_for_new_parts()
+        wanted = set(ids)
+        found = {id: self._recent[id] for id in wanted if id in self._recent}
+        by_part: dict[str, set[str]] = {}
+        for id in wanted - found.keys():
+            if id in self._where:
+                by_part.setdefault(self._where[id], set()).add(id)
+        for part, its in by_part.items():
+            for record in self.folder.read_records(part, self._kind):
+                if record.id in its:
+                    found.setdefault(record.id, record)
+        return found
+
+    def add(self, records: Sequence[R]) -> None:
+        """Commit records as one part, named by its ids. They are safe when this returns."""
+        name = f"part-{key_of(sorted(record.id for record in records))}.parquet"
+        self.folder.write_records(name, list(records), self._kind)
+        self._seen.add(name)
+        for record in records:
+            self._where.setdefault(record.id, name)
+            self._recent[record.id] = record
+
+    def forget_recent(self, ids: Iterable[str]) -> None:
+        """Let go of records that were settled; they stay on disk."""
+        for id in ids:
+            self._recent.pop(id, None)
+
+    def _look_for_new_parts(self) -> None:
+        for part in self.folder.files(".parquet"):
+            if part not in self._seen:
+                self._seen.add(part)
+                for id in self.folder.read_column(part, "id"):
+                    self._where.setdefault(id, part)
+
+
+_NAMES: dict[type, str] = {Completion: "completions", SoftTargets: "signals"}

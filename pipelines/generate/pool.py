@@ -1,0 +1,72 @@
+"""The teacher pool: a Ray Data actor pool that runs shards next to an engine each.
+
+Knows Ray Data. Does not know what a shard asks or which engine answers. Each actor takes several shards at
+once, so the engine's batch stays full while a shard's long rows finish; every shard commits its own parts, and
+only small counts travel back.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+from pipelines.core.config import Pool
+from pipelines.core.parts import Shard
+from pipelines.core.progress import Progress
+from pipelines.generate.teacher import Teacher
+from pipelines.generate.work import ShardDone, ShardRun, ShardWorker
+
+SHARDS_AT_ONCE = 4
+MakeTeacher = Callable[[], Teacher]
+
+
+def run_on_pool(run: ShardRun, make: MakeTeacher, pool: Pool, resources: dict[str, Any], progress: Progress) -> float:
+    """Run all shards; returns the seconds until the first one was under way (engine start-up)."""
+    import ray.data
+
+    began = time.time()
+    items = [asdict(shard) for shard in run.shards]
+    shards = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+        PoolActor,
+        fn_constructor_args=(run, make),
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(
+            min_size=pool.min, max_size=pool.max, max_tasks_in_flight_per_actor=2 * SHARDS_AT_ONCE
+        ),
+        max_concurrency=SHARDS_AT_ONCE,
+        **resources,
+    )
+    ready = None
+    for row in shards.iter_rows():
+        ready = min(ready or row["ready_at"], row["ready_at"])
+        progress.advance(row["rows"], row["tokens"])
+    return (ready or time.time()) - began
+
+
+class PoolActor:
+    """One Ray Data actor: one teacher, several shards at once."""
+
+    def __init__(self, run: ShardRun, make: MakeTeacher) -> None:
+        self._worker: ShardWorker[Any] = ShardWorker(run, make())
+        self._ready_at = time.time()
+
+    async def __call__(self, batch: dict[str, Any]) -> AsyncIterator[dict[str, list[Any]]]:
+        shard = Shard(int(batch["number"][0]), str(batch["part"][0]), int(batch["start"][0]), int(batch["stop"][0]))
+        done = await self._worker.do(shard)
+        yield {name: [value] for name, value in {**asdict(done), "ready_at": self._ready_at}.items()}
+
+
+async def run_here(run: ShardRun, teacher: Teacher, progress: Progress) -> None:
+    """Run all shards in this process, against a teacher that takes many requests at once."""
+    worker: ShardWorker[Any] = ShardWorker(run, teacher)
+    for group in _groups(list(run.shards), SHARDS_AT_ONCE):
+        tasks = [asyncio.ensure_future(worker.do(shard)) for shard in group]
+        for next_done in asyncio.as_completed(tasks):
+            done: ShardDone = await next_done
+            progress.advance(done.rows, done.tokens)
+
+
+def _groups(shards: list[Shard], size: int) -> Iterator[list[Shard]]:
+    for at in range(0, len(shards), size):
+        yield shards[at : at + size]

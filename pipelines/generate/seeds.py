@@ -1,0 +1,141 @@
+"""Seed tasks: read, checked line by line, and split before a teacher sees any of them.
+
+Knows Self-Instruct's seed format ({id, instruction, instances: [{input, output}]}, JSON lines). A bad line
+becomes a Dropped row with its line number; the good ones go on. The held-out tasks are chosen here, by the
+recipe's seed, so nothing that descends from them can reach training.
+"""
+
+import json
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipelines.core.config import Seeds
+from pipelines.core.errors import UserError
+from pipelines.core.hashing import file_digest, key_of
+from pipelines.core.parts import summary, write_rows
+from pipelines.core.plugins import load_function
+from pipelines.core.records import Dropped, Instruction
+from pipelines.core.stage import Outcome, StageRun
+from pipelines.generate.rouge import Pool
+
+BUILTIN = Path(__file__).parent / "seed_tasks.jsonl"
+STAGE = "seeds"
+
+
+def seed_file(config: Seeds) -> Path:
+    """The seed tasks' file. UserError where there is none."""
+    path = BUILTIN if config.tasks == "builtin" else Path(config.tasks).expanduser()
+    if not path.is_file():
+        raise UserError(f"seeds.tasks: there is no file {config.tasks!r}; give a JSON lines file, or 'builtin'")
+    if path.stat().st_size == 0:
+        raise UserError(f"seeds.tasks: the file {config.tasks!r} is empty")
+    return path
+
+
+def content_key(config: Seeds) -> dict[str, str]:
+    """What of the seed tasks enters the stage's key."""
+    return {
+        "tasks": file_digest(seed_file(config)),
+        "reader": load_function(config.reader).digest if config.reader else "",
+    }
+
+
+def run(config: Seeds, recipe_seed: int, max_rouge_l: float, run: StageRun) -> Outcome:
+    """Read the tasks and split them. UserError where too few good ones are left."""
+    path = seed_file(config)
+    good, dropped = read(path, config.reader)
+    if len(good) < config.held_out + 2:
+        raise UserError(
+            f"seeds.tasks: {path.name} has {len(good)} good tasks ({len(dropped)} dropped), too few to hold "
+            f"{config.held_out} out; lower seeds.held_out or add tasks"
+        )
+    kept, alike = split(good, config.held_out, recipe_seed, max_rouge_l)
+    write_rows(run.folder, kept, Instruction, [*dropped, *alike])
+    rows, digest, reasons = summary(run.folder, Instruction)
+    return Outcome(rows, digest, reasons, facts={"held_out": config.held_out, "lines": len(good) + len(dropped)})
+
+
+def read(path: Path, reader: str | None = None) -> tuple[list[Instruction], list[Dropped]]:
+    """All good tasks in the file's order, and what was dropped with its line and reason."""
+    good: dict[str, Instruction] = {}
+    dropped: list[Dropped] = []
+    for where, task in load_function(reader).call(path) if reader else _lines(path):
+        reason = "" if isinstance(task, dict) else str(task)
+        instruction = None
+        if not reason:
+            instruction, reason = _parse(task)
+        if instruction is not None and instruction.id in good:
+            instruction, reason = None, "duplicate"
+        if instruction is None:
+            text = json.dumps(task, ensure_ascii=False, default=str)[:500]
+            dropped.append(
+                Dropped(
+                    key_of(STAGE, str(where), text),
+                    STAGE,
+                    reason.split(":")[0],
+                    text,
+                    f"{path.name}:{where}: {reason}",
+                )
+            )
+        else:
+            good[instruction.id] = instruction
+    return list(good.values()), dropped
+
+
+def split(
+    tasks: list[Instruction], held_out: int, seed: int, max_rouge_l: float
+) -> tuple[list[Instruction], list[Dropped]]:
+    """Choose the held-out tasks; a training task too like one of them is dropped, so the sets are disjoint."""
+    chosen = {t.id for t in random.Random(f"held out {seed}").sample(sorted(tasks, key=lambda t: t.id), held_out)}
+    apart = Pool(max_rouge_l)
+    for task in tasks:
+        if task.id in chosen:
+            apart.add(task.text)
+    kept: list[Instruction] = []
+    dropped: list[Dropped] = []
+    for task in tasks:
+        if task.id in chosen:
+            kept.append(replace(task, split="held_out"))
+        elif (near := apart.nearest(task.text)) is not None:
+            detail = f"ROUGE-L {near.score:.2f} with the held-out task {near.text!r}"
+            dropped.append(Dropped(task.id, STAGE, "like a held-out task", task.text, detail))
+        else:
+            kept.append(task)
+    return kept, dropped
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """(line number from 1, parsed JSON or the words of what is wrong)."""
+    for number, raw in enumerate(path.read_bytes().splitlines(), 1):
+        if not raw.strip():
+            continue
+        try:
+            yield number, json.loads(raw)
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            yield number, f"not JSON: {error}"
+
+
+def _parse(task: dict[str, Any]) -> tuple[Instruction | None, str]:
+    text = task.get("instruction")
+    if not isinstance(text, str) or not text.strip():
+        return None, "no instruction"
+    instances = task.get("instances", [])
+    if not _are_instances(instances):
+        return None, "bad instances: a list of {input, output} texts is expected"
+    first = instances[0] if instances else {"input": "", "output": ""}
+    text, input = " ".join(text.split()), first["input"].strip()
+    id = Instruction.make_id(text, input)
+    return Instruction(id, text, input, "seed", "train", (), "", first["output"].strip()), ""
+
+
+def _are_instances(value: Any) -> bool:
+    return (
+        isinstance(value, Iterable)
+        and not isinstance(value, str | dict)
+        and all(
+            isinstance(i, dict) and isinstance(i.get("input"), str) and isinstance(i.get("output"), str) for i in value
+        )
+    )

@@ -1,0 +1,28 @@
+"""Teacher signals: top-k distributions at the very tokens a student will be trained on, captured once.
+
+Knows how an example becomes a score request. The key holds the example's id and its token ids, so a signal can
+never meet other tokens than those it was made for.
+"""
+
+from dataclasses import dataclass
+
+from pipelines.core.records import SoftTargets, TrainExample
+from pipelines.generate.teacher import ScoreRequest, TeacherId, score_request
+
+
+@dataclass(frozen=True)
+class SoftTargetWork:
+    """The row-wise work of `soft_targets` (see work.Work)."""
+
+    teacher: TeacherId
+    k: int
+    reads = TrainExample
+    writes = SoftTargets
+    bought = SoftTargets
+
+    def request(self, row: TrainExample) -> ScoreRequest:
+        positions = [t for t, weight in enumerate(row.weights) if weight > 0 and t > 0]
+        return score_request(self.teacher, row.id, row.token_ids, positions, self.k)
+
+    def settle(self, row: TrainExample, said: SoftTargets) -> SoftTargets:
+        return said

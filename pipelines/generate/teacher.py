@@ -1,0 +1,112 @@
+"""What a teacher is: something that continues prompts and scores given text.
+
+Knows requests and the protocol. Does not know engines, actors or endpoints; those implement `Teacher`, and a
+`Faculty` says where a teacher runs. Stages see nothing else, so a new kind of teacher touches no stage.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from pipelines.core.chat import ChatTokenizer
+from pipelines.core.config import Sampling
+from pipelines.core.hashing import key_of, seed_of
+from pipelines.core.records import Completion, SoftTargets
+
+if TYPE_CHECKING:
+    from pipelines.core.progress import Progress
+    from pipelines.generate.work import ShardRun
+
+
+@dataclass(frozen=True)
+class TeacherId:
+    """Which teacher, by what it is: the digest enters every completion's id."""
+
+    name: str  # the recipe's name for it
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One continuation to be written. `id` is the completion's id; the sampling seed derives from it."""
+
+    id: str
+    prompt: str
+    prompt_ids: tuple[int, ...]
+    sampling: Sampling
+
+    @property
+    def seed(self) -> int:
+        return seed_of(self.id)
+
+    @property
+    def tokens(self) -> int:
+        return len(self.prompt_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """Top-k log-probabilities of given tokens (teacher forcing). `id` is the SoftTargets' id."""
+
+    id: str
+    example_id: str
+    token_ids: tuple[int, ...]
+    positions: tuple[int, ...]  # the tokens whose distributions are wanted; never 0
+    k: int
+
+    @property
+    def tokens(self) -> int:
+        return len(self.token_ids)
+
+
+class RequestFailed(RuntimeError):
+    """The teacher refused or lost one request. It costs this row, not the run."""
+
+
+class Teacher(Protocol):
+    """One teacher, ready. Any number of calls may be under way at once."""
+
+    async def write(self, request: Request) -> Completion:
+        """Continue the prompt. Raises RequestFailed for what concerns this request only."""
+        ...
+
+    async def score(self, request: ScoreRequest) -> SoftTargets:
+        """Top-k distributions at the request's positions. Raises RequestFailed likewise."""
+        ...
+
+
+class Faculty(Protocol):
+    """Where teachers run. Maker: `serving.faculty`. The stages ask it and start nothing themselves."""
+
+    def identity(self, name: str) -> TeacherId: ...
+
+    def tokenizer(self, name: str) -> ChatTokenizer: ...
+
+    def warm(self, name: str) -> AbstractAsyncContextManager[Teacher]:
+        """The teacher that stays up for the whole run: for rounds and small stages."""
+        ...
+
+    def over_shards(self, name: str, run: "ShardRun", requests: int, progress: "Progress") -> float:
+        """Run every shard on the warm teacher or, from `bulk_from` requests, on the pool.
+
+        Returns the seconds of start-up. Progress counts the shards' rows as they finish.
+        """
+        ...
+
+
+def write_request(
+    teacher: TeacherId, prompt: str, prompt_ids: Sequence[int], sampling: Sampling, ordinal: int = 0
+) -> Request:
+    """A request whose id hashes (model digest, rendered prompt, sampling, ordinal)."""
+    id = key_of("completion", teacher.digest, prompt, list(prompt_ids), sampling.model_dump(mode="json"), ordinal)
+    return Request(id, prompt, tuple(prompt_ids), sampling)
+
+
+def score_request(
+    teacher: TeacherId, example_id: str, token_ids: Sequence[int], positions: Sequence[int], k: int
+) -> ScoreRequest:
+    """A request keyed by example id and the very token ids that are scored."""
+    assert 0 not in positions, "the first token has no distribution"
+    id = key_of("score", teacher.digest, example_id, list(token_ids), list(positions), k)
+    return ScoreRequest(id, example_id, tuple(token_ids), tuple(positions), k)

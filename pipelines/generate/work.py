@@ -1,0 +1,156 @@
+"""One shard of a row-wise stage: read, ask for what is missing, commit, settle.
+
+Knows shards, the ledger and the teacher protocol. Does not know where the teacher runs: the same code is called
+in the driver with the warm teacher and inside the pool's actors. A row whose request fails becomes Dropped.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from pipelines.core.parts import Shard, cut, has_shard, read_shard, summary, write_shard
+from pipelines.core.records import Completion, Dropped, SoftTargets
+from pipelines.core.stage import Outcome, StageRun
+from pipelines.core.storage import Folder
+from pipelines.generate.ledger import Ledger
+from pipelines.generate.teacher import Faculty, Request, RequestFailed, ScoreRequest, Teacher, TeacherId
+
+Row = TypeVar("Row")
+Asked = Completion | SoftTargets
+FLUSH_ROWS = 8  # records per ledger part: what a killed driver can lose of each shard
+FLUSH_SECONDS = 10.0
+
+
+class Work(Protocol[Row]):
+    """What a row-wise stage does to its rows: pure functions around the teacher. Must pickle."""
+
+    reads: type[Row]
+    writes: type[Any]
+    bought: type[Any]  # Completion or SoftTargets
+
+    def request(self, row: Row) -> Request | ScoreRequest:
+        """What to ask the teacher for this row."""
+        ...
+
+    def settle(self, row: Row, said: Any) -> Any:
+        """The finished record, or Dropped."""
+        ...
+
+
+@dataclass(frozen=True)
+class ShardDone:
+    """One committed shard. `tokens` counts what was asked of the teacher now, not what was there."""
+
+    rows: int
+    tokens: int
+    prompt_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True)
+class ShardRun:
+    """A row-wise stage's shards: everything that a worker needs, and nothing that it must not have."""
+
+    work: Work[Any]
+    stage: str
+    teacher: TeacherId
+    source: Folder
+    target: Folder
+    runs: Folder
+    shards: tuple[Shard, ...]
+
+    def ledger(self) -> "Ledger[Any]":
+        return Ledger(self.runs, self.teacher, self.work.bought)
+
+
+class ShardWorker(Generic[Row]):
+    """Does shards, one after another or several at once, in one process."""
+
+    def __init__(self, run: ShardRun, teacher: Teacher) -> None:
+        self._run, self._teacher, self._ledger = run, teacher, run.ledger()
+
+    async def do(self, shard: Shard) -> ShardDone:
+        """Do one shard; a shard that is already committed costs nothing."""
+        run = self._run
+        rows = read_shard(run.source, shard, run.work.reads)
+        requests = [run.work.request(row) for row in rows]
+        have: dict[str, Asked] = dict(self._ledger.find(r.id for r in requests))
+        missing = [r for r in requests if r.id not in have]
+        failed: dict[str, str] = {}
+        await self._ask(missing, have, failed)
+        kept: list[Any] = []
+        dropped: list[Dropped] = []
+        for row, request in zip(rows, requests, strict=True):
+            if request.id in failed:
+                dropped.append(Dropped(row.id, run.stage, "request failed", _text(row), failed[request.id]))
+                continue
+            record = run.work.settle(row, have[request.id])
+            (dropped if isinstance(record, Dropped) else kept).append(record)
+        write_shard(run.target, shard, kept, run.work.writes, dropped)
+        self._ledger.forget_recent(r.id for r in requests)
+        said = [have[r.id] for r in missing if r.id in have]
+        output = sum(len(c.token_ids) for c in said if isinstance(c, Completion))
+        prompt = sum(r.tokens for r in missing)
+        return ShardDone(len(rows), prompt + output, prompt, output)
+
+    async def _ask(
+        self, requests: Sequence[Request | ScoreRequest], have: dict[str, Asked], failed: dict[str, str]
+    ) -> None:
+        """Ask all at once; commit to the ledger every few records, or seconds, as they come."""
+        unsaved: list[Asked] = []
+        last = time.monotonic()
+        pending = {asyncio.ensure_future(self._one(r, failed)) for r in requests}
+        while pending:
+            finished, pending = await asyncio.wait(pending, timeout=FLUSH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            unsaved += [record for record in (task.result() for task in finished) if record is not None]
+            due = len(unsaved) >= FLUSH_ROWS or time.monotonic() - last >= FLUSH_SECONDS
+            if unsaved and (due or not pending):
+                self._ledger.add(unsaved)
+                have.update({record.id: record for record in unsaved})
+                unsaved, last = [], time.monotonic()
+
+    async def _one(self, request: Request | ScoreRequest, failed: dict[str, str]) -> Asked | None:
+        try:
+            if isinstance(request, Request):
+                return await self._teacher.write(request)
+            return await self._teacher.score(request)
+        except RequestFailed as error:
+            failed[request.id] = str(error)
+            return None
+
+
+def run_rows(work: Work[Any], faculty: Faculty, teacher: str, stage: str, source: Folder, run: StageRun) -> Outcome:
+    """Run a whole row-wise stage: the shards that are not committed yet, then its summary."""
+    shards = cut(source)
+    todo = tuple(shard for shard in shards if not has_shard(run.folder, shard))
+    total = sum(s.stop - s.start for s in shards)
+    left = sum(s.stop - s.start for s in todo)
+    start_up = 0.0
+    run.progress.begin(stage, total, total - left)
+    if todo:
+        identity = faculty.identity(teacher)
+        job = ShardRun(work, stage, identity, source, run.folder, run.runs, todo)
+        start_up = faculty.over_shards(teacher, job, left, run.progress)
+    rows, digest, dropped = summary(run.folder, work.writes)
+    prompt, output = _usage(work, faculty.identity(teacher), source, run.runs)
+    return Outcome(rows, digest, dropped, prompt, output, start_up, {"teacher": teacher})
+
+
+def _usage(work: Work[Any], teacher: TeacherId, source: Folder, runs: Folder) -> tuple[int, int]:
+    """Prompt and output tokens that this stage's rows cost, whenever they were bought."""
+    ledger: Ledger[Any] = Ledger(runs, teacher, work.bought)
+    prompt = output = 0
+    for shard in cut(source):
+        requests = [work.request(row) for row in read_shard(source, shard, work.reads)]
+        for said in ledger.find(r.id for r in requests).values():
+            if isinstance(said, Completion):
+                prompt, output = prompt + said.prompt_tokens, output + len(said.token_ids)
+        if work.bought is SoftTargets:
+            prompt += sum(r.tokens for r in requests)
+    return prompt, output
+
+
+def _text(row: Any) -> str:
+    return str(getattr(row, "text", ""))

@@ -1,0 +1,171 @@
+"""The method `distil`: a teacher writes instructions and answers, a student learns from its words and its logits.
+
+Knows which stage feeds which, and which settings enter each stage's key. Builds inert stages; starts nothing.
+
+    seeds ─► instructions ─► answers ─► examples ─┬─► soft_targets ─┐
+      │                                           ├─► student_init ─┴─► student ─┐
+      └────► held_out ─────► references ──────────┴──────────────────────────────┴─► evaluate
+"""
+
+from functools import partial
+from typing import Any
+
+from cluster.models import resolve
+from pipelines.core.config import GivenStudent, PrunedStudent, Recipe
+from pipelines.core.stage import Outcome, Stage, StageRun
+from pipelines.generate import filters, held_out, instructions, seeds
+from pipelines.generate.answers import AnswerWork
+from pipelines.generate.prompts import InstructionPrompt
+from pipelines.generate.soft_targets import SoftTargetWork
+from pipelines.generate.work import Work, run_rows
+from pipelines.train import examples, student
+from serving import evaluate
+from serving.endpoints import Served
+from serving.faculty import ClusterFaculty
+
+
+def stages(recipe: Recipe, faculty: ClusterFaculty) -> list[Stage]:
+    """The whole run, in order. UserError for a file or model that is not there."""
+    made = _Builder(recipe, faculty)
+    seed = made.seeds()
+    pool = made.instructions(seed)
+    apart = made.held_out(seed, pool)
+    answers = made.answers("answers", pool, recipe.answers.teacher)
+    references = made.answers("references", apart, recipe.evaluate.teacher)
+    shown = made.examples(answers)
+    signals = [made.soft_targets(shown)] if recipe.student.signals else []
+    first = made.student_init(shown)
+    trained = made.student(shown, signals, first)
+    return [seed, pool, apart, answers, references, shown, *signals, first, trained,
+            made.evaluate(references, first, trained)]  # fmt: skip
+
+
+class _Builder:
+    """Each method makes one stage out of the recipe."""
+
+    def __init__(self, recipe: Recipe, faculty: ClusterFaculty) -> None:
+        self._recipe, self._faculty = recipe, faculty
+
+    def seeds(self) -> Stage:
+        recipe = self._recipe
+        config = {
+            **seeds.content_key(recipe.seeds),
+            "held_out": recipe.seeds.held_out,
+            "seed": recipe.seed,
+            "max_rouge_l": recipe.instructions.max_rouge_l,
+        }
+        run = partial(seeds.run, recipe.seeds, recipe.seed, recipe.instructions.max_rouge_l)
+        return Stage("seeds", 1, config, {}, run)
+
+    def instructions(self, seed: Stage) -> Stage:
+        config = self._recipe.instructions
+        content = {
+            **config.model_dump(mode="json", exclude={"teacher", "max_rounds", "filters", "prompt"}),
+            "filters": filters.content_key(config),
+            "prompt": InstructionPrompt.load(config.prompt).digest,
+            "teacher": self._digest(config.teacher),
+            "seed": self._recipe.seed,
+        }
+        filters.chain(config)  # an unknown filter is the user's mistake, told before anything starts
+        run = partial(instructions.run, config, self._faculty, self._recipe.seed)
+        return Stage("instructions", 1, content, {"seeds": seed}, run, f"{config.target:,} new instructions")
+
+    def held_out(self, seed: Stage, pool: Stage) -> Stage:
+        max_rouge_l = self._recipe.instructions.max_rouge_l
+        config = {"max_rouge_l": max_rouge_l}
+        return Stage("held_out", 1, config, {"seeds": seed, "pool": pool}, partial(held_out.run, max_rouge_l))
+
+    def answers(self, name: str, source: Stage, teacher: str) -> Stage:
+        config = self._recipe.answers
+        content = {**config.model_dump(mode="json", exclude={"teacher"}), "teacher": self._digest(teacher)}
+
+        def run(stage: StageRun) -> Outcome:
+            work = AnswerWork(name, config, self._faculty.identity(teacher), self._faculty.tokenizer(teacher))
+            return self._rows(work, teacher, name, stage)
+
+        return Stage(name, 1, content, {"source": source}, run, f"up to {config.sampling.max_tokens} tokens each")
+
+    def examples(self, answers: Stage) -> Stage:
+        max_length = self._recipe.student.train.max_length
+        teacher = self._tokens_from()
+        config = {"max_length": max_length, "tokenizer": self._faculty.model(teacher).digest, "method": "sft"}
+
+        def run(stage: StageRun) -> Outcome:
+            return examples.run(self._faculty.tokenizer(teacher), max_length, stage)
+
+        return Stage("examples", 1, config, {"answers": answers}, run)
+
+    def soft_targets(self, shown: Stage) -> Stage:
+        teacher = self._recipe.student.signals
+        assert teacher is not None, "asked for signals without a teacher"
+        k = self._recipe.student.train.top_k
+
+        def run(stage: StageRun) -> Outcome:
+            return self._rows(SoftTargetWork(self._faculty.identity(teacher), k), teacher, "soft_targets", stage)
+
+        return Stage("soft_targets", 1, {"k": k, "teacher": self._digest(teacher)}, {"source": shown}, run)
+
+    def student_init(self, shown: Stage) -> Stage:
+        init = self._recipe.student.init
+        if isinstance(init, GivenStudent):
+            return student.given(init, resolve(init.model, "student.init.model").digest)
+        model = self._faculty.model(init.teacher)
+        config = {**init.model_dump(mode="json", exclude={"teacher"}), "teacher": model.digest}
+
+        def run(stage: StageRun) -> Outcome:
+            assert isinstance(init, PrunedStudent)
+            return student.run_prune(init, model.folder(), lambda: self._faculty.session, stage)
+
+        return Stage("student_init", 1, config, {"examples": shown}, run)
+
+    def student(self, shown: Stage, signals: list[Stage], first: Stage) -> Stage:
+        train, seed = self._recipe.student.train, self._recipe.seed
+        config = {
+            **train.model_dump(mode="json", exclude={"checkpoint_every", "workers", "zero_stage"}),
+            "seed": seed,
+        }
+        inputs = {"examples": shown, "init": first, **({"soft_targets": signals[0]} if signals else {})}
+
+        def run(stage: StageRun) -> Outcome:
+            start = student.model_of(stage.inputs["init"])
+            return student.run_train(train, seed, start, lambda: self._faculty.session, stage)
+
+        return Stage("student", 1, config, inputs, run, f"{train.epochs} epoch(s)")
+
+    def evaluate(self, references: Stage, first: Stage, trained: Stage) -> Stage:
+        config, seed = self._recipe.evaluate, self._recipe.seed
+        content = {
+            **config.model_dump(mode="json", exclude={"teacher"}),
+            "teacher": self._digest(config.teacher),
+            "seed": seed,
+        }
+
+        def run(stage: StageRun) -> Outcome:
+            students = [
+                self._served(evaluate.BEFORE, stage, "init"),
+                self._served(evaluate.AFTER, stage, "student"),
+            ]
+            teacher, url = self._faculty.served(config.teacher), self._faculty.serve_teacher(config.teacher)
+            return evaluate.run(config, seed, self._faculty.endpoints, teacher, url, students, stage)
+
+        inputs = {"references": references, "init": first, "student": trained}
+        return Stage("evaluate", 1, content, inputs, run, "teacher, student before and after")
+
+    def _served(self, name: str, stage: StageRun, role: str) -> Served:
+        done = stage.inputs[role]
+        return Served(name, student.model_of(done), done.manifest["digest"], self._recipe.student.engine)
+
+    def _rows(self, work: Work[Any], teacher: str, name: str, stage: StageRun) -> Outcome:
+        return run_rows(work, self._faculty, teacher, name, stage.inputs["source"].folder, stage)
+
+    def _digest(self, teacher: str) -> str:
+        return self._faculty.identity(teacher).digest
+
+    def _tokens_from(self) -> str:
+        """The teacher whose tokenizer the student shares."""
+        init = self._recipe.student.init
+        return (
+            init.teacher
+            if isinstance(init, PrunedStudent)
+            else (self._recipe.student.signals or self._recipe.answers.teacher)
+        )

@@ -1,0 +1,153 @@
+"""The report as plain values. Maker: the recipes' report step. Readers: `page`, `markdown`, `charts`.
+
+Knows neither where the numbers come from nor how they are drawn. A run that stopped half way leaves the later
+parts empty: every field that a stage fills has an empty default.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal
+
+RunStatus = Literal["done", "stopped", "failed", "running"]
+StageStatus = Literal["done", "cached", "partial", "pending", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean with its 95 % confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """One figure of the top row, already in words: ("Rows trained on", "1,204", "of 1,530 generated")."""
+
+    label: str
+    value: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageRow:
+    """One stage in the ledger. `start_up_seconds` is the part of `seconds` before the first row."""
+
+    name: str
+    key: str
+    status: StageStatus
+    rows: int
+    dropped: int
+    prompt_tokens: int
+    output_tokens: int
+    seconds: float
+    start_up_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FunnelRow:
+    """What went on and what did not at one step of the data; kept + sum(dropped) came in."""
+
+    label: str
+    kept: int
+    dropped: Mapping[str, int]  # reason -> rows
+
+
+@dataclass(frozen=True, slots=True)
+class LossPoint:
+    """One optimizer step. `components` are mean losses per token, in nats; `tokens` counts from the start."""
+
+    step: int
+    tokens: int
+    components: Mapping[str, float]
+    learning_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelScore:
+    """One model on the held-out set. `nll`: nats per reference token; None: the model tells no scores."""
+
+    model: str  # "student before", "student", "teacher"
+    nll: Interval | None
+    rouge_l: Interval | None
+    repeated_3grams: float  # share of an answer's 3-grams that stood earlier in it, mean over answers
+    parameters: int
+    rows: int
+    tokens: int  # of the references, scored
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One held-out task with every model's answer, in the order to show them."""
+
+    instruction_id: str
+    instruction: str
+    input: str  # "" for none
+    reference: str  # "" for none
+    answers: Mapping[str, str]  # model -> text
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedRow:
+    """A row the student was trained on; `parents` are the instructions its instruction was born of."""
+
+    instruction_id: str
+    instruction: str
+    input: str
+    answer: str
+    parents: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedRow:
+    """A row that went no further, to show why."""
+
+    stage: str
+    reason: str
+    text: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything the report shows."""
+
+    recipe: str
+    run_key: str
+    runs_uri: str
+    status: RunStatus
+    command: str  # typed again, it repeats the run
+    started: str  # ISO 8601, "" where nothing has started
+    seconds: float
+    recipe_yaml: str
+    headline: tuple[Headline, ...] = ()
+    stages: tuple[StageRow, ...] = ()
+    funnel: tuple[FunnelRow, ...] = ()
+    loss_curve: tuple[LossPoint, ...] = ()
+    scores: tuple[ModelScore, ...] = ()
+    gap_closed: float | None = None  # (before - student) / (before - teacher), of the mean nll
+    samples: tuple[Sample, ...] = ()
+    examples: tuple[TrainedRow, ...] = ()
+    dropped: tuple[DroppedRow, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def to_json(report: Report) -> dict[str, Any]:
+    """The report as plain JSON values; a number that is not finite (a loss that diverged) becomes null."""
+    plain: dict[str, Any] = _plain(report)
+    return plain
+
+
+def _plain(value: object) -> Any:
+    if is_dataclass(value):
+        return {part.name: _plain(getattr(value, part.name)) for part in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

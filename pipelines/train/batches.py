@@ -1,0 +1,126 @@
+"""Examples become packed batches: several short examples in one row, attention kept inside each.
+
+Knows examples, their soft targets and shapes. Does not know models. Position ids restart at every example;
+with no attention mask and no cache that is what tells transformers where one example ends.
+Shape letters: T tokens of a pack, N weighted tokens, K candidates.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipelines.core.records import SoftTargets, TrainExample
+from pipelines.generate.signals import unpack
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One pack. Row n of everything with an N belongs to the token at `positions_N[n]`."""
+
+    ids_1T: Tensor
+    position_ids_1T: Tensor
+    positions_N: Tensor  # index of each weighted token; its prediction is made one token earlier
+    targets_N: Tensor
+    weights_N: Tensor
+    example_N: Tensor  # which of the pack's examples a token belongs to
+    component: tuple[str, ...]  # per example
+    signal_ids_NK: Tensor | None
+    signal_logprobs_NK: Tensor | None
+    has_signal_N: Tensor  # 1 where a soft target exists
+
+    @property
+    def tokens(self) -> int:
+        return int(self.ids_1T.shape[1])
+
+
+def order(examples: int, epochs: int, per_step: int, seed: int) -> list[list[int]]:
+    """The whole run's steps: indices of examples, shuffled anew each epoch. The last step may be smaller."""
+    steps = []
+    for epoch in range(epochs):
+        indices = list(range(examples))
+        random.Random(f"{seed}/{epoch}").shuffle(indices)
+        steps += [indices[at : at + per_step] for at in range(0, examples, per_step)]
+    return steps
+
+
+def share(step: Sequence[int], rank: int, world: int) -> list[int]:
+    """A rank's examples of one step; may be empty, and then that rank still takes part."""
+    return list(step[rank::world])
+
+
+def packs(examples: Sequence[TrainExample], tokens_per_pack: int) -> list[list[TrainExample]]:
+    """Examples in order, in as few rows as their order allows; one longer than the bound has its own row."""
+    rows: list[list[TrainExample]] = []
+    room = 0
+    for example in examples:
+        size = len(example.token_ids)
+        if not rows or size > room:
+            rows.append([])
+            room = tokens_per_pack
+        rows[-1].append(example)
+        room -= size
+    return rows
+
+
+def collate(examples: Sequence[TrainExample], signals: Mapping[str, SoftTargets]) -> Batch:
+    """One pack as tensors. A signal whose positions are not the example's weighted tokens is our own bug."""
+    ids: list[int] = []
+    position_ids: list[int] = []
+    positions: list[int] = []
+    weights: list[float] = []
+    owner: list[int] = []
+    for n, example in enumerate(examples):
+        weighted = _weighted(example)
+        positions += [len(ids) + t for t in weighted]
+        weights += [example.weights[t] for t in weighted]
+        owner += [n] * len(weighted)
+        ids += example.token_ids
+        position_ids += range(len(example.token_ids))
+    ids_1T = torch.tensor([ids], dtype=torch.long)
+    positions_N = torch.tensor(positions, dtype=torch.long)
+    signal_ids_NK, signal_logprobs_NK, has_signal_N = _signals(examples, signals)
+    return Batch(
+        ids_1T=ids_1T,
+        position_ids_1T=torch.tensor([position_ids], dtype=torch.long),
+        positions_N=positions_N,
+        targets_N=ids_1T[0, positions_N],
+        weights_N=torch.tensor(weights, dtype=torch.float32),
+        example_N=torch.tensor(owner, dtype=torch.long),
+        component=tuple(e.component for e in examples),
+        signal_ids_NK=signal_ids_NK,
+        signal_logprobs_NK=signal_logprobs_NK,
+        has_signal_N=has_signal_N,
+    )
+
+
+def _weighted(example: TrainExample) -> list[int]:
+    return [t for t, weight in enumerate(example.weights) if weight > 0 and t > 0]
+
+
+def _signals(
+    examples: Sequence[TrainExample], signals: Mapping[str, SoftTargets]
+) -> tuple[Tensor | None, Tensor | None, Tensor]:
+    """Soft targets of all weighted tokens in order; rows of zeros where an example has none."""
+    found = [signals.get(e.id) for e in examples]
+    K = max((s.k for s in found if s is not None), default=0)
+    ids, logprobs, has = [], [], []
+    for example, signal in zip(examples, found, strict=True):
+        weighted = _weighted(example)
+        has += [0.0 if signal is None else 1.0] * len(weighted)
+        if signal is None:
+            ids.append(np.zeros((len(weighted), K), dtype=np.int64))
+            logprobs.append(np.full((len(weighted), K), -60.0, dtype=np.float32))
+            continue
+        assert list(signal.positions) == weighted, f"signal {signal.id} was made for other tokens of {example.id}"
+        ids_PK, logprobs_PK = unpack(signal)
+        missing = K - signal.k
+        ids.append(np.pad(ids_PK, ((0, 0), (0, missing))))
+        logprobs.append(np.pad(logprobs_PK, ((0, 0), (0, missing)), constant_values=-60.0))
+    has_N = torch.tensor(has, dtype=torch.float32)
+    if not K:
+        return None, None, has_N
+    return torch.from_numpy(np.concatenate(ids)), torch.from_numpy(np.concatenate(logprobs)), has_N

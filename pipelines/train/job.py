@@ -1,0 +1,31 @@
+"""What passes between the driver and the training workers. Imports no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipelines.core.config import Train
+from pipelines.core.storage import Folder
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """All that a worker needs. Maker: `student`. Reader: every rank."""
+
+    model: str  # a local Hugging Face folder, with its tokenizer
+    examples: Folder
+    signals: Folder | None
+    config: Train
+    seed: int
+    out: str  # where rank 0 writes the trained Hugging Face folder
+    threads: int  # CPU threads of each worker
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """One optimizer step, as the driver sees it."""
+
+    step: int
+    steps: int
+    tokens: int  # real tokens of all ranks
+    losses: Mapping[str, float]  # mean per counted unit, before the coefficient
+    learning_rate: float

@@ -1,0 +1,191 @@
+"""The one training loop: a Ray Train worker over DeepSpeed.
+
+Knows ranks, packs, checkpoints and the optimizer. Does not know methods: they are in the examples' weights, the
+coefficients and the soft targets. Every step's examples are a pure function of the seed and the step, so a
+resumed run sees what the undisturbed one would have seen.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipelines.core.config import Train
+from pipelines.core.parts import rows_of
+from pipelines.core.records import SoftTargets, TrainExample
+from pipelines.train.batches import Batch, collate, order, packs, share
+from pipelines.train.job import StepDone, TrainJob
+from pipelines.train.step import counts, logprobs_of, loss_sums, objective
+
+
+def work(job: TrainJob, board: Any) -> None:
+    """Runs on every rank. `board` is told each StepDone by rank 0 and answers whether to stop."""
+    import deepspeed
+    import ray
+    import ray.train
+
+    context = ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    torch.set_num_threads(job.threads)
+    torch.manual_seed(job.seed)
+    examples = list(rows_of(job.examples, TrainExample))
+    signals = {s.example_id: s for s in rows_of(job.signals, SoftTargets)} if job.signals else {}
+    engine, *_ = deepspeed.initialize(model=_load(job), config=_deepspeed_config(job.config), dist_init_required=False)
+    steps = order(len(examples), job.config.epochs, job.config.examples_per_step, job.seed)
+    start = _resume(engine)
+    for number in range(start, len(steps)):
+        mine = [examples[i] for i in share(steps[number], rank, world)]
+        rate = learning_rate(job.config, number, len(steps))
+        tokens, losses = _step(engine, mine, signals, job.config, rate, world)
+        stop = False
+        if rank == 0:
+            stop = ray.get(board.tell.remote(StepDone(number + 1, len(steps), tokens, losses, rate)))
+        stop = bool(_most(int(stop)))
+        last = number + 1 == len(steps)
+        if last:
+            _export(engine, job, rank)
+            ray.train.report({"steps_done": number + 1})
+        elif stop or (number + 1) % job.config.checkpoint_every == 0:
+            _checkpoint(engine, number + 1)
+        if stop:
+            return
+
+
+def learning_rate(config: Train, step: int, steps: int) -> float:
+    """Linear warm-up, then linear decay to `final_learning_rate` of the peak. `step` counts from 0."""
+    warm = max(1, round(config.warmup * steps))
+    if step < warm:
+        return config.learning_rate * (step + 1) / warm
+    fall = (step - warm + 1) / max(1, steps - warm)
+    return config.learning_rate * (1 - (1 - config.final_learning_rate) * fall)
+
+
+def _step(
+    engine: Any,
+    mine: Sequence[TrainExample],
+    signals: Mapping[str, SoftTargets],
+    config: Train,
+    rate: float,
+    world: int,
+) -> tuple[int, dict[str, float]]:
+    """One optimizer step over this rank's packs: (tokens of all ranks, mean loss of each component)."""
+    kd = config.losses.get("kd", 0) > 0
+    coefficients: dict[str, float] = {**config.losses}
+    names = sorted(coefficients)
+    local = counts(mine, signals, config.normalise, kd)
+    *counted, tokens = _summed([*(local.get(n, 0) for n in names), sum(len(e.token_ids) for e in mine)])
+    total = dict(zip(names, counted, strict=True))
+    for group in engine.optimizer.param_groups:
+        group["lr"] = rate
+    rows = packs(mine, config.tokens_per_pack)
+    most = _most(len(rows))
+    sums = dict.fromkeys(names, 0.0)
+    for n in range(most):
+        # A rank with fewer packs computes a weightless one: under ZeRO every forward is a collective.
+        batch = collate(rows[n], signals) if n < len(rows) else _weightless()
+        parts = loss_sums(logprobs_of(engine, batch), batch, config.normalise, kd)
+        engine.set_gradient_accumulation_boundary(n + 1 == most)
+        # DeepSpeed divides gradients by the world size; N_c counts all ranks already.
+        engine.backward(objective(parts, total, coefficients) * world, scale_wrt_gas=False)
+        for name in sums.keys() & parts.keys():
+            sums[name] += float(parts[name].detach())
+    engine.step()
+    means = _summed([sums[n] for n in names])
+    return int(tokens), {n: m / total[n] for n, m in zip(names, means, strict=True) if total[n]}
+
+
+def _weightless() -> Batch:
+    """A pack of two tokens that weigh nothing."""
+    example = TrainExample("", "", "", "answer", (0, 0), (0.0, 1.0))
+    batch = collate([example], {})
+    batch.weights_N.zero_()
+    return batch
+
+
+def _summed(values: Sequence[float]) -> list[float]:
+    """The values summed over ranks."""
+    tensor = torch.tensor(values, dtype=torch.float64)
+    torch.distributed.all_reduce(tensor)
+    return [float(v) for v in tensor]
+
+
+def _most(value: int) -> int:
+    tensor = torch.tensor([value])
+    torch.distributed.all_reduce(tensor, op=torch.distributed.ReduceOp.MAX)
+    return int(tensor[0])
+
+
+def _load(job: TrainJob) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    dtype = torch.bfloat16 if job.config.precision == "bf16" else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype)
+    model.config.use_cache = False
+    return model.train()
+
+
+def _deepspeed_config(config: Train) -> dict[str, Any]:
+    return {
+        "train_micro_batch_size_per_gpu": 1,  # one pack
+        "gradient_accumulation_steps": 1,  # the boundary is set by hand, as packs per step vary
+        "gradient_clipping": config.clip,
+        "bf16": {"enabled": config.precision == "bf16"},
+        "zero_optimization": {
+            "stage": config.zero_stage,
+            "stage3_gather_16bit_weights_on_model_save": True,
+        },
+        "optimizer": {
+            "type": "AdamW",
+            "params": {
+                "lr": config.learning_rate,
+                "betas": list(config.betas),
+                "weight_decay": config.weight_decay,
+                "torch_adam": True,
+            },
+        },
+        "steps_per_print": 10**9,
+    }
+
+
+def _resume(engine: Any) -> int:
+    """Load the last checkpoint, if there is one; returns the steps that are done."""
+    import ray.train
+
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        return 0
+    with checkpoint.as_directory() as folder:
+        _, client = engine.load_checkpoint(folder)
+    return int(client["steps_done"])
+
+
+def _checkpoint(engine: Any, steps_done: int) -> None:
+    """Save so that this run can go on; every rank writes its own shard and Ray gathers them."""
+    import ray.train
+
+    with tempfile.TemporaryDirectory() as folder:
+        engine.save_checkpoint(folder, client_state={"steps_done": steps_done})
+        ray.train.report({"steps_done": steps_done}, checkpoint=ray.train.Checkpoint.from_directory(folder))
+
+
+def _export(engine: Any, job: TrainJob, rank: int) -> None:
+    """A Hugging Face folder that `from_pretrained` and vLLM load as it is."""
+    import deepspeed
+
+    model = engine.module
+    gathered = list(model.parameters()) if job.config.zero_stage == 3 else []
+    with deepspeed.zero.GatheredParameters(gathered, enabled=bool(gathered)):
+        if rank == 0:
+            model.config.use_cache = True
+            out = Path(job.out)
+            partial = out.with_name(out.name + ".partial")
+            model.save_pretrained(partial)
+            for file in Path(job.model).iterdir():
+                if file.suffix in (".json", ".jinja") and not (partial / file.name).exists():
+                    shutil.copy(file, partial / file.name)
+            shutil.rmtree(out, ignore_errors=True)
+            os.replace(partial, out)

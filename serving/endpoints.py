@@ -1,0 +1,117 @@
+"""Models as OpenAI-compatible endpoints on Ray Serve.
+
+Knows Serve applications: start, adopt, stop. An application's name hashes what it serves, so a rerun that finds
+it on a live cluster adopts it. Binds to loopback only: Serve's HTTP port is not covered by Ray's token.
+"""
+
+import logging
+import socket
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cluster.engines import serve_config, setup
+from cluster.session import Session
+from pipelines.core.config import Engine
+from pipelines.core.errors import UserError
+from pipelines.core.hashing import key_of
+
+HOST = "127.0.0.1"
+DEFAULT_PORT = 8123
+
+
+@dataclass(frozen=True)
+class Served:
+    """One model behind an address."""
+
+    name: str  # as a client names it
+    folder: Path
+    digest: str
+    engine: Engine
+
+
+@dataclass
+class Endpoints:
+    """The Serve applications of this session. `close` stops those that it started."""
+
+    session: Session
+    port: int = DEFAULT_PORT
+    _started: list[str] = field(default_factory=list)
+    _http_up: bool = False
+
+    def up(self, models: list[Served]) -> str:
+        """Serve these models behind one address; returns its base URL (`…/v1`)."""
+        from ray import serve
+        from ray.serve.llm import LLMConfig, build_openai_app
+
+        app = "tutelage-" + key_of(*[[m.name, m.digest, m.engine.model_dump(mode="json")] for m in models])
+        self._start_http()
+        if app not in serve.status().applications:
+            configs = [LLMConfig(**self._config(m)) for m in models]
+            ingress = {
+                "num_replicas": 1,
+                "ray_actor_options": {"num_cpus": 0.1},
+                "max_ongoing_requests": 1024,
+            }
+            # The stock ingress scales on its own terms; one small replica is enough in front of these engines.
+            application = build_openai_app({"llm_configs": configs, "ingress_deployment_config": ingress})
+            self._started.append(app)
+            serve.run(application, name=app, route_prefix=f"/{app}", blocking=False)
+        _wait_until_running(app)
+        return f"http://{HOST}:{self.port}/{app}/v1"
+
+    def down(self, base_url: str) -> None:
+        """Stop an application that this session started."""
+        from ray import serve
+
+        app = base_url.removesuffix("/v1").rsplit("/", 1)[-1]
+        if app in self._started:
+            serve.delete(app)
+            self._started.remove(app)
+
+    def close(self) -> None:
+        for app in list(self._started):
+            self.down(f"/{app}/v1")
+
+    def _start_http(self) -> None:
+        if self._http_up:
+            return
+        from ray import serve
+
+        serve.start(
+            http_options={"host": HOST, "port": self.port, "request_timeout_s": 3600},
+            logging_config={"log_level": "WARNING", "enable_access_log": False},
+        )
+        logging.getLogger("ray.serve").setLevel(logging.ERROR)
+        self._http_up = True
+
+    def _config(self, model: Served) -> dict[str, Any]:
+        return serve_config(model.name, setup(model.folder, model.engine, self.session))
+
+
+def free_port(wanted: int | None) -> int:
+    """`wanted`, refused in words where it is taken; without a wish, the default or any free one."""
+    for port in [wanted] if wanted else [DEFAULT_PORT, 0]:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise UserError(f"port {wanted} is in use on this machine; choose another with --port")
+
+
+def _wait_until_running(app: str, timeout_s: float = 1800.0) -> None:
+    from ray import serve
+
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        application = serve.status().applications[app]
+        if application.status == "RUNNING":
+            return
+        if application.status in ("DEPLOY_FAILED", "UNHEALTHY"):
+            raise RuntimeError(f"serving failed: {application.message}")
+        time.sleep(0.5)
+    raise RuntimeError(f"serving {app} did not come up within {timeout_s:.0f} s")

@@ -1,0 +1,124 @@
+"""Evaluation of teacher and student through their endpoints, as any client would see them.
+
+Knows held-out prompts with the teacher's reference answers. For each model and prompt: the likelihood of the
+reference, and an answer of its own. Answers are committed per model; a rerun asks only what is missing.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cluster.models import parameter_count
+from pipelines.core.chat import ChatTokenizer
+from pipelines.core.config import Evaluate
+from pipelines.core.hashing import key_of, seed_of
+from pipelines.core.parts import Shard, has_shard, rows_of, summary, write_shard
+from pipelines.core.progress import Progress
+from pipelines.core.records import Answer, EvalAnswer
+from pipelines.core.stage import Outcome, StageRun
+from pipelines.generate.rouge import rouge_l
+from pipelines.train.examples import encode
+from serving.client import ServedModel
+from serving.endpoints import Endpoints, Served
+from serving.metrics import Interval, gap_closed, ratio_interval, repeated_3grams
+
+STAGE = "evaluate"
+TEACHER, BEFORE, AFTER = "teacher", "student-before", "student"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One model's figures over all prompts."""
+
+    model: str
+    nll: Interval  # nats per reference token
+    rouge_l: Interval
+    repeated_3grams: float
+    rows: int
+    tokens: int
+
+
+def run(
+    config: Evaluate,
+    seed: int,
+    endpoints: Endpoints,
+    teacher: Served,
+    teacher_url: str,
+    students: Sequence[Served],
+    run: StageRun,
+) -> Outcome:
+    """Ask every model. The teacher is up at `teacher_url`; the students are served here, together."""
+    references = list(rows_of(run.inputs["references"].folder, Answer))
+    tokenizer = ChatTokenizer(str(students[0].folder))
+    order = [TEACHER, *(s.name for s in students)]
+    shards = {name: Shard(n, name, 0, len(references)) for n, name in enumerate(order)}
+    todo = [name for name in order if not has_shard(run.folder, shards[name])]
+    run.progress.begin(STAGE, len(order) * len(references), (len(order) - len(todo)) * len(references))
+    student_url = endpoints.up([s for s in students if s.name in todo]) if set(todo) - {TEACHER} else ""
+    for name in todo:
+        base_url, served_name = (teacher_url, teacher.name) if name == TEACHER else (student_url, name)
+        asked = _Asked(name, base_url, served_name, config, seed, tokenizer, run.progress)
+        write_shard(run.folder, shards[name], asyncio.run(asked.all(references)), EvalAnswer, [])
+    if student_url:
+        endpoints.down(student_url)
+    sizes = {TEACHER: parameter_count(teacher.folder), **{s.name: parameter_count(s.folder) for s in students}}
+    return _outcome(run, config, seed, sizes)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One model's pass over the prompts."""
+
+    name: str
+    base_url: str
+    served_name: str
+    config: Evaluate
+    seed: int
+    tokenizer: ChatTokenizer
+    progress: Progress
+
+    async def all(self, references: Sequence[Answer]) -> list[EvalAnswer]:
+        model = ServedModel(self.base_url, self.served_name)
+        try:
+            return list(await asyncio.gather(*(self._one(model, r) for r in references)))
+        finally:
+            await model.close()
+
+    async def _one(self, model: ServedModel, reference: Answer) -> EvalAnswer:
+        example = encode(reference, self.tokenizer)
+        logprobs = await model.logprobs(list(example.token_ids))
+        weighted = [value for value, weight in zip(logprobs, example.weights, strict=True) if weight > 0]
+        id = key_of(STAGE, self.name, reference.id, self.seed)
+        said = await model.chat(reference.prompt, self.config.sampling, seed_of(key_of(reference.id, self.seed)))
+        self.progress.advance(1, len(example.token_ids) + said.output_tokens)
+        return EvalAnswer(
+            id, reference.instruction_id, self.name, said.text, said.finish_reason, reference.text,
+            -sum(weighted), len(weighted), rouge_l(said.text, reference.text), repeated_3grams(said.text),
+        )  # fmt: skip
+
+
+def scores(answers: Sequence[EvalAnswer], config: Evaluate, seed: int) -> list[Score]:
+    """Each model's figures; the same resampled prompts for all."""
+    result = []
+    for model in (BEFORE, AFTER, TEACHER):
+        rows = sorted((a for a in answers if a.model == model), key=lambda a: a.instruction_id)
+        ones = [1.0] * len(rows)
+        options = (config.confidence, config.resamples, seed)
+        result.append(
+            Score(
+                model=model,
+                nll=ratio_interval([a.nll for a in rows], [a.reference_tokens for a in rows], *options),
+                rouge_l=ratio_interval([a.rouge_l for a in rows], ones, *options),
+                repeated_3grams=sum(a.repeated_3grams for a in rows) / len(rows),
+                rows=len(rows),
+                tokens=sum(a.reference_tokens for a in rows),
+            )
+        )
+    return result
+
+
+def _outcome(run: StageRun, config: Evaluate, seed: int, sizes: dict[str, int]) -> Outcome:
+    rows, digest, dropped = summary(run.folder, EvalAnswer)
+    before, after, teacher = scores(list(rows_of(run.folder, EvalAnswer)), config, seed)
+    closed = gap_closed(before.nll.mean, after.nll.mean, teacher.nll.mean)
+    return Outcome(rows, digest, dropped, facts={"gap_closed": closed, "parameters": sizes})
