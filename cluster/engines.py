@@ -41,13 +41,20 @@ def setup(folder: Path, engine: Engine, session: Session) -> EngineSetup:
     if session.on_gpu:
         args["gpu_memory_utilization"] = engine.gpu_memory_utilization
         return EngineSetup(args, env, 1, engine.tensor_parallel_size)
-    args["distributed_executor_backend"] = "mp"
+    # A prompt cut over two steps makes vLLM 0.29 rewind that request's seeded generator, which a CPU generator
+    # cannot do: the engine dies ("CPU Generator does not use offset"). So prompts are never cut on CPU.
+    args["enable_chunked_prefill"] = False
+    args["max_num_batched_tokens"] = max(4096, engine.max_model_len)
     env |= {
         "VLLM_CPU_KVCACHE_SPACE": f"{max(1, round(engine.kv_cache_gib))}",
         # The default binds threads to cores and keeps one core free; here other processes share them.
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "OMP_NUM_THREADS": str(session.threads),
     }
+    if engine.tensor_parallel_size == 1:
+        # The engine does its own computing: a worker process beside it would import everything once more (20 s).
+        args["distributed_executor_backend"] = "uni"
+        env["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     return EngineSetup(args, env, 1, 0)
 
 

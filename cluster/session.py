@@ -46,6 +46,7 @@ def session(address: str | None = None) -> Iterator[Session]:
         )
     else:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    quiet_logs()
     try:
         node = ray._private.worker.global_worker.node
         gpus = int(ray.cluster_resources().get("GPU", 0))
@@ -63,6 +64,11 @@ def _quiet() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    for name in ("ray", "ray.data", "ray.serve", "ray.train", "httpx", "openai"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    quiet_logs()
     warnings.filterwarnings("ignore", module="ray")
+
+
+def quiet_logs() -> None:
+    """Libraries set their loggers to INFO when they start; call this after."""
+    for name in ("ray", "ray.data", "ray.serve", "ray.train", "httpx", "httpcore", "openai"):
+        logging.getLogger(name).setLevel(logging.ERROR)

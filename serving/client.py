@@ -13,7 +13,7 @@ import numpy as np
 
 from pipelines.core.config import Sampling
 from pipelines.core.records import Completion, SoftTargets
-from pipelines.generate.signals import pack
+from pipelines.core.signals import pack
 from pipelines.generate.teacher import Request, RequestFailed, ScoreRequest
 
 AT_ONCE = 256
@@ -61,7 +61,7 @@ class ServedModel:
             best = sorted(((int(t), e["logprob"]) for t, e in entries), key=lambda pair: -pair[1])[: request.k]
             ids.append([token for token, _ in best])
             logprobs.append([value for _, value in best])
-        return pack(request, np.asarray(ids), np.asarray(logprobs))
+        return pack(request.id, request.example_id, request.positions, np.asarray(ids), np.asarray(logprobs))
 
     async def logprobs(self, token_ids: list[int]) -> list[float]:
         """Log-probability of each token given those before it; 0.0 for the first, which has none."""

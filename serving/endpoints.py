@@ -4,7 +4,6 @@ Knows Serve applications: start, adopt, stop. An application's name hashes what 
 it on a live cluster adopts it. Binds to loopback only: Serve's HTTP port is not covered by Ray's token.
 """
 
-import logging
 import socket
 import time
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.engines import serve_config, setup
-from cluster.session import Session
+from cluster.session import Session, quiet_logs
 from pipelines.core.config import Engine
 from pipelines.core.errors import UserError
 from pipelines.core.hashing import key_of
@@ -79,11 +78,12 @@ class Endpoints:
             return
         from ray import serve
 
+        quiet_logs()
         serve.start(
             http_options={"host": HOST, "port": self.port, "request_timeout_s": 3600},
             logging_config={"log_level": "WARNING", "enable_access_log": False},
         )
-        logging.getLogger("ray.serve").setLevel(logging.ERROR)
+        quiet_logs()
         self._http_up = True
 
     def _config(self, model: Served) -> dict[str, Any]:

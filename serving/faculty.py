@@ -71,7 +71,8 @@ class ClusterFaculty:
         if isinstance(spec, FakeSpec):
             yield self._fake(name, spec)
             return
-        base_url = await asyncio.to_thread(self.serve_teacher, name)
+        # In this thread on purpose: a local Ray dies with the thread that started it, not with the process.
+        base_url = self.serve_teacher(name)
         client = ServedModel(base_url, name, self.identity(name).digest)
         try:
             yield client
@@ -98,6 +99,7 @@ class ClusterFaculty:
         began = time.monotonic()
         async with self.warm(name) as teacher:
             start_up = time.monotonic() - began
+            progress.ready()
             await run_here(run, teacher, progress)
         return start_up
 

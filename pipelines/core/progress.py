@@ -54,6 +54,10 @@ class Progress:
         self._started, self._shown = time.monotonic(), 0.0
         self._show()
 
+    def ready(self, seconds_ago: float = 0.0) -> None:
+        """The engine is up: rates and the time left count from here, without its start-up."""
+        self._started = time.monotonic() - seconds_ago
+
     def advance(self, rows: int, tokens: int = 0) -> None:
         """More rows are done. Raises BudgetReached after counting them."""
         self.done += rows

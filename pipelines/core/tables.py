@@ -5,9 +5,8 @@ Knows the records' field types. Does not know where tables are stored.
 
 import types
 import typing
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
-from functools import cache
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -26,10 +25,8 @@ _ARROW = {
 }
 
 
-@cache
-def schema_of(kind: Hashable) -> pa.Schema:
+def schema_of(kind: type) -> pa.Schema:
     """The Arrow schema of a record class."""
-    assert isinstance(kind, type), f"{kind} is not a record class"
     hints = typing.get_type_hints(kind)
     return pa.schema([pa.field(f.name, _arrow_type(hints[f.name])) for f in fields(kind)])
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.records import Completion, SoftTargets
-from pipelines.generate.signals import pack
+from pipelines.core.signals import pack
 from pipelines.generate.teacher import Request, ScoreRequest
 
 _VERBS = [
@@ -82,7 +82,9 @@ class FakeTeacher:
         tail = (1 - TOP) * 0.5 ** np.arange(1, k)
         logprobs_k = np.log(np.concatenate([[TOP], tail]))
         ids_pk = np.stack([self._candidates(request.token_ids, p, k, size) for p in request.positions])
-        return pack(request, ids_pk, np.tile(logprobs_k, (len(request.positions), 1)))
+        return pack(
+            request.id, request.example_id, request.positions, ids_pk, np.tile(logprobs_k, (len(request.positions), 1))
+        )
 
     def _candidates(
         self, token_ids: tuple[int, ...], position: int, k: int, size: int

@@ -7,6 +7,7 @@ goes on where it was, and a larger target extends. Candidates are taken in id or
 
 import asyncio
 import random
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -66,7 +67,7 @@ def run(config: Instructions, faculty: Faculty, recipe_seed: int, run: StageRun)
     write_rows(run.folder, [*seeds, *new], Instruction, rounds.dropped)
     rows, digest, reasons = summary(run.folder, Instruction)
     facts = {"new": len(new), "requests": usage.requests, "rounds": usage.rounds, "teacher": config.teacher}
-    return Outcome(rows, digest, reasons, usage.prompt_tokens, usage.output_tokens, facts=facts)
+    return Outcome(rows, digest, reasons, usage.prompt_tokens, usage.output_tokens, usage.start_up_seconds, facts)
 
 
 @dataclass
@@ -75,6 +76,7 @@ class _Usage:
     rounds: int = 0
     prompt_tokens: int = 0
     output_tokens: int = 0
+    start_up_seconds: float = 0.0
 
 
 async def _bootstrap(rounds: _Rounds, faculty: Faculty, recipe_seed: int, run: StageRun) -> _Usage:
@@ -84,7 +86,10 @@ async def _bootstrap(rounds: _Rounds, faculty: Faculty, recipe_seed: int, run: S
     ledger: Ledger[Completion] = Ledger(run.runs, identity, Completion)
     usage = _Usage()
     run.progress.begin(STAGE, config.target, unit="new")
+    began = time.monotonic()
     async with faculty.warm(config.teacher) as teacher:
+        usage.start_up_seconds = time.monotonic() - began
+        run.progress.ready()
         while len(rounds.kept) < config.target:
             if usage.rounds == config.max_rounds:
                 raise UserError(_too_few(rounds))

@@ -37,11 +37,13 @@ def run_on_pool(run: ShardRun, make: MakeTeacher, pool: Pool, resources: dict[st
         max_concurrency=SHARDS_AT_ONCE,
         **resources,
     )
-    ready = None
+    ready_at = None
     for row in shards.iter_rows():
-        ready = min(ready or row["ready_at"], row["ready_at"])
+        if ready_at is None:
+            ready_at = row["ready_at"]
+            progress.ready(time.time() - ready_at)
         progress.advance(row["rows"], row["tokens"])
-    return (ready or time.time()) - began
+    return (ready_at or time.time()) - began
 
 
 class PoolActor:

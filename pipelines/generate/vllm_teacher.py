@@ -10,7 +10,7 @@ import numpy as np
 
 from pipelines.core.config import Sampling
 from pipelines.core.records import Completion, SoftTargets
-from pipelines.generate.signals import pack
+from pipelines.core.signals import pack
 from pipelines.generate.teacher import Request, RequestFailed, ScoreRequest
 
 
@@ -40,7 +40,7 @@ class VLLMTeacher:
         )
         output = await self._last(request.id, request.token_ids, params)
         ids_PK, logprobs_PK = _top_k(output.prompt_logprobs, request)
-        return pack(request, ids_PK, logprobs_PK)
+        return pack(request.id, request.example_id, request.positions, ids_PK, logprobs_PK)
 
     def close(self) -> None:
         self._engine.shutdown()

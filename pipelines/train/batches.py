@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pipelines.core.records import SoftTargets, TrainExample
-from pipelines.generate.signals import unpack
+from pipelines.core.signals import unpack
 
 
 @dataclass(frozen=True)

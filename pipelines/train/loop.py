@@ -74,7 +74,7 @@ def _step(
 ) -> tuple[int, dict[str, float]]:
     """One optimizer step over this rank's packs: (tokens of all ranks, mean loss of each component)."""
     kd = config.losses.get("kd", 0) > 0
-    coefficients: dict[str, float] = {**config.losses}
+    coefficients = {str(name): value for name, value in config.losses.items()}
     names = sorted(coefficients)
     local = counts(mine, signals, config.normalise, kd)
     *counted, tokens = _summed([*(local.get(n, 0) for n in names), sum(len(e.token_ids) for e in mine)])

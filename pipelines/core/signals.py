@@ -9,17 +9,22 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.core.records import SoftTargets
-from pipelines.generate.teacher import ScoreRequest
 
 
-def pack(request: ScoreRequest, token_ids_PK: npt.NDArray[Any], logprobs_PK: npt.NDArray[Any]) -> SoftTargets:
+def pack(
+    id: str,
+    example_id: str,
+    positions: tuple[int, ...],
+    token_ids_PK: npt.NDArray[Any],
+    logprobs_PK: npt.NDArray[Any],
+) -> SoftTargets:
     """Arrays [positions, k] to a record; rows are sorted by falling probability."""
     P, K = token_ids_PK.shape
-    assert len(request.positions) == P, f"{P} distributions for {len(request.positions)} positions"
+    assert len(positions) == P, f"{P} distributions for {len(positions)} positions"
     order_PK = np.argsort(-logprobs_PK, axis=1, kind="stable")
     ids_PK = np.take_along_axis(token_ids_PK, order_PK, axis=1).astype("<u4")
     values_PK = np.take_along_axis(logprobs_PK, order_PK, axis=1).astype("<f2")
-    return SoftTargets(request.id, request.example_id, K, request.positions, ids_PK.tobytes(), values_PK.tobytes())
+    return SoftTargets(id, example_id, K, positions, ids_PK.tobytes(), values_PK.tobytes())
 
 
 def unpack(record: SoftTargets) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:

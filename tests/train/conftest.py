@@ -1,0 +1,123 @@
+"""A tiny random Llama with a real tokenizer, and a few short conversations as training examples.
+
+Knows nothing of what is asserted about them.
+"""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pipelines.core.chat import ChatTokenizer
+from pipelines.core.records import Answer, SoftTargets, TrainExample
+from pipelines.core.signals import pack
+from pipelines.train import examples
+
+_TALK = (  # (what the user says, what the model answers): lengths differ on purpose
+    ("Name a colour.", "Red."),
+    ("Name three animals that can fly.", "A bat, an owl and a bee."),
+    ("Say hello.", "Hello! How are you today?"),
+    ("What is two plus two?", "Four."),
+    ("Why is the sky blue?", "Air scatters blue light more than red light."),
+    ("Spell cat.", "c, a, t"),
+    ("Name a river.", "The Nile."),
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tokenizer's folder with the weights of a random model of four layers beside it.
+
+    The weights are wider than usual, so that its distributions are far from flat.
+    """
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("llama") / "tiny"
+    shutil.copytree(tiny_model_folder, folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=4,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=True,
+        initializer_range=0.2, bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    torch.manual_seed(1)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def model(tiny_llama: Path) -> Any:
+    """The tiny model in fp32."""
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(tiny_llama, dtype=torch.float32).eval()
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tiny_llama: Path) -> ChatTokenizer:
+    return ChatTokenizer(str(tiny_llama))
+
+
+@pytest.fixture(scope="session")
+def answer() -> Callable[..., Answer]:
+    """Makes an answer out of a prompt and a text."""
+
+    def make(prompt: str, text: str, finish_reason: str = "stop") -> Answer:
+        return Answer(f"answer to {prompt}", f"task {prompt}", f"said {prompt}", prompt, text, finish_reason)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def talk(tokenizer: ChatTokenizer, answer: Callable[..., Answer]) -> list[TrainExample]:
+    """Seven short conversations as examples."""
+    kept, dropped = examples.make([answer(*turn) for turn in _TALK], tokenizer, max_length=128)
+    assert not dropped, dropped
+    return kept
+
+
+@pytest.fixture(scope="session")
+def teach() -> Callable[[TrainExample, Tensor, int], SoftTargets]:
+    """Makes an example's soft targets: the top k of log-probabilities [weighted tokens, vocabulary]."""
+
+    def make(example: TrainExample, logprobs_PV: Tensor, k: int) -> SoftTargets:
+        positions = tuple(t for t, weight in enumerate(example.weights) if weight > 0 and t > 0)
+        top = logprobs_PV.topk(k, dim=1)
+        return pack(f"signal of {example.id}", example.id, positions, top.indices.numpy(), top.values.numpy())
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def guesses() -> Callable[[int, int, int], Tensor]:
+    """Makes random log-probabilities [rows, vocabulary] from a seed."""
+
+    def make(rows: int, vocabulary: int, seed: int) -> Tensor:
+        values = np.random.default_rng(seed).normal(scale=2.0, size=(rows, vocabulary))
+        return torch.log_softmax(torch.tensor(values, dtype=torch.float32), dim=-1)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    folder = tmp_path_factory.mktemp("tok")
+    tok = Tokenizer(models.BPE())
+    tok.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tok.decoder = decoders.ByteLevel()
+    tok.train_from_iterator(
+        [" ".join(t) for t in _TALK],
+        trainers.BpeTrainer(vocab_size=320, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=["<|im_start|>", "<|im_end|>"]))
+    tok.save(str(folder / "tokenizer.json"))
+    import json
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|im_end|>", "tokenizer_class": "PreTrainedTokenizerFast"}))
+    (folder / "chat_template.jinja").write_text("{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
+    return folder

@@ -1,0 +1,111 @@
+"""Packs: the same numbers as running each example alone, a seeded order, fair shares, and signals that fit."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipelines.core.records import SoftTargets, TrainExample
+from pipelines.train.batches import collate, order, packs, share
+from pipelines.train.step import logprobs_of, loss_sums
+
+Guesses = Callable[[int, int, int], Tensor]
+Teach = Callable[[TrainExample, Tensor, int], SoftTargets]
+
+
+def _sized(*sizes: int) -> list[TrainExample]:
+    return [TrainExample(str(n), "", "", "answer", (1,) * size, (1.0,) * size) for n, size in enumerate(sizes)]
+
+
+def test_a_pack_predicts_what_each_example_predicts_alone(model: Any, talk: list[TrainExample]) -> None:
+    with torch.no_grad():
+        alone = torch.cat([logprobs_of(model, collate([example], {})) for example in talk])
+        packed = logprobs_of(model, collate(talk, {}))
+        one_text = model(input_ids=collate(talk, {}).ids_1T).logits[0].log_softmax(-1)
+    torch.testing.assert_close(packed, alone, atol=1e-5, rtol=0)
+    # Read as one text, where each example sees those before it, the numbers are others.
+    positions_N = collate(talk, {}).positions_N
+    assert (one_text[positions_N - 1] - alone).abs().max() > 0.1
+
+
+def test_a_packs_rows_belong_to_the_tokens_they_name(talk: list[TrainExample]) -> None:
+    batch = collate(talk[:3], {})
+    at = 0
+    wanted: list[tuple[int, int, float, int]] = []
+    for n, example in enumerate(talk[:3]):
+        rows = zip(example.token_ids, example.weights, strict=True)
+        wanted += [(at + t, id, weight, n) for t, (id, weight) in enumerate(rows) if weight]
+        at += len(example.token_ids)
+    columns = (batch.positions_N, batch.targets_N, batch.weights_N, batch.example_N)
+    assert list(zip(*(c.tolist() for c in columns), strict=True)) == wanted
+    assert batch.tokens == at
+
+
+def test_order_is_seeded_and_each_epoch_shows_every_example_once() -> None:
+    steps = order(examples=10, epochs=3, per_step=4, seed=5)
+    assert [len(step) for step in steps] == [4, 4, 2] * 3
+    epochs = [sum(steps[at : at + 3], []) for at in (0, 3, 6)]
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+    assert steps == order(10, 3, 4, seed=5)
+    assert steps != order(10, 3, 4, seed=6)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 5])
+def test_shares_of_a_step_are_a_partition(world: int) -> None:
+    step = [7, 3, 9, 1]
+    shares = [share(step, rank, world) for rank in range(world)]
+    assert Counter(sum(shares, [])) == Counter(step)
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_packs_keep_the_order_and_the_bound() -> None:
+    rows = packs(_sized(5, 5, 6, 30, 3, 13, 1), tokens_per_pack=16)
+    # 5 + 5 leave 6 for the third; 30 is above the bound and stands alone; 3 + 13 fill a row exactly.
+    assert [[len(e.token_ids) for e in row] for row in rows] == [[5, 5, 6], [30], [3, 13], [1]]
+    assert [e.id for row in rows for e in row] == list("0123456")
+
+
+def test_a_signal_for_other_positions_is_refused(talk: list[TrainExample], guesses: Guesses, teach: Teach) -> None:
+    example = talk[0]
+    weighted = sum(w > 0 for w in example.weights)
+    signal = teach(example, guesses(weighted, 40, 1), 4)
+    collate([example], {example.id: signal})
+    moved = replace(signal, positions=tuple(p - 1 for p in signal.positions))
+    with pytest.raises(AssertionError, match="other tokens"):
+        collate([example], {example.id: moved})
+
+
+def test_rows_without_a_signal_say_so_and_cost_nothing(
+    talk: list[TrainExample], guesses: Guesses, teach: Teach
+) -> None:
+    first, second = talk[0], talk[1]
+    sizes = [sum(w > 0 for w in e.weights) for e in (first, second)]
+    signal = teach(second, guesses(sizes[1], 40, 1), 4)
+    batch = collate([first, second], {second.id: signal})
+    assert batch.has_signal_N.tolist() == [0.0] * sizes[0] + [1.0] * sizes[1]
+    logprobs_NV = guesses(sum(sizes), 40, 2)
+    both = loss_sums(logprobs_NV, batch, "global_token", kd=True)["kd"]
+    alone = loss_sums(logprobs_NV[sizes[0] :], collate([second], {second.id: signal}), "global_token", kd=True)["kd"]
+    assert alone > 0.1
+    assert both.item() == pytest.approx(alone.item(), rel=1e-5)
+    assert collate([first, second], {}).has_signal_N.sum() == 0
+
+
+def test_signals_with_fewer_candidates_keep_their_loss_in_a_shared_pack(
+    talk: list[TrainExample], guesses: Guesses, teach: Teach
+) -> None:
+    pair = talk[:2]
+    sizes = [sum(w > 0 for w in e.weights) for e in pair]
+    students = [guesses(size, 40, seed) for seed, size in enumerate(sizes)]
+    signals = {e.id: teach(e, guesses(s, 40, 7), k) for e, s, k in zip(pair, sizes, (3, 9), strict=True)}
+    alone = [
+        loss_sums(student, collate([e], signals), "global_token", kd=True)["kd"]
+        for e, student in zip(pair, students, strict=True)
+    ]
+    both = loss_sums(torch.cat(students), collate(pair, signals), "global_token", kd=True)["kd"]
+    assert both.item() == pytest.approx(sum(alone).item(), rel=1e-5)

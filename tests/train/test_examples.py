@@ -1,0 +1,51 @@
+"""Which tokens of a conversation are learnt: weights worked by hand, the end token, and what is too long."""
+
+from collections.abc import Callable
+
+from pipelines.core.chat import ChatTokenizer
+from pipelines.core.records import Answer
+from pipelines.train.examples import encode, make
+
+_PROMPT, _TEXT = "Name a colour.", "Deep red."
+
+
+def test_the_answer_and_its_end_token_weigh_one_and_all_else_nothing(
+    tokenizer: ChatTokenizer, answer: Callable[..., Answer]
+) -> None:
+    example = encode(answer(_PROMPT, _TEXT), tokenizer)
+    # The template puts nothing between the opened turn, the answer and the end token: three pieces, side by side.
+    before = tokenizer.encode(tokenizer.render([{"role": "user", "content": _PROMPT}], for_answer=True))
+    learnt = [*tokenizer.encode(_TEXT), tokenizer.eos_id]
+    assert len(learnt) > 2
+    assert list(example.token_ids) == before + learnt  # and so nothing follows the end token
+    assert list(example.weights) == [0.0] * len(before) + [1.0] * len(learnt)
+
+
+def test_a_cut_off_answer_has_no_end_token_to_learn(tokenizer: ChatTokenizer, answer: Callable[..., Answer]) -> None:
+    whole = encode(answer(_PROMPT, _TEXT), tokenizer)
+    cut_off = encode(answer(_PROMPT, _TEXT, "length"), tokenizer)
+    assert cut_off.token_ids == whole.token_ids[:-1]
+    assert cut_off.weights == whole.weights[:-1]
+    assert cut_off.weights[-1] == 1.0
+    assert cut_off.id != whole.id
+
+
+def test_end_tokens_of_other_turns_weigh_nothing(tokenizer: ChatTokenizer, answer: Callable[..., Answer]) -> None:
+    example = encode(answer(_PROMPT, _TEXT), tokenizer)
+    ends = [weight for id, weight in zip(example.token_ids, example.weights, strict=True) if id == tokenizer.eos_id]
+    assert len(ends) > 1  # the user's turn ends with the same token
+    assert ends == [0.0] * (len(ends) - 1) + [1.0]
+
+
+def test_what_is_too_long_is_dropped_with_its_reason_and_never_cut(
+    tokenizer: ChatTokenizer, answer: Callable[..., Answer]
+) -> None:
+    short, long = answer(_PROMPT, _TEXT), answer(_PROMPT, _TEXT + " Or blue, or green.")
+    bound = len(encode(short, tokenizer).token_ids)
+    kept, dropped = make([long, short], tokenizer, max_length=bound)
+    assert [e.answer_id for e in kept] == [short.id]
+    assert len(kept[0].token_ids) == bound
+    size = len(encode(long, tokenizer).token_ids)
+    assert [(d.id, d.stage, d.reason) for d in dropped] == [(long.id, "examples", "too long")]
+    assert str(size) in dropped[0].detail
+    assert str(bound) in dropped[0].detail
