@@ -181,3 +181,7 @@ def _command(recipe: str, runs: str, sets: list[str] | None, address: str | None
     parts = ["tutelage run", recipe, *(f"--set {s}" for s in sets or [])]
     parts += [f"--runs {runs}"] if runs != "runs" else []
     return " ".join([*parts, *([f"--address {address}"] if address else [])])
+
+
+if __name__ == "__main__":
+    main()

@@ -42,26 +42,30 @@ def run(
     config: Evaluate,
     seed: int,
     endpoints: Endpoints,
-    teacher: Served,
-    teacher_url: str,
+    teacher: tuple[Served, str] | None,
     students: Sequence[Served],
     run: StageRun,
 ) -> Outcome:
-    """Ask every model. The teacher is up at `teacher_url`; the students are served here, together."""
+    """Ask every model.
+
+    `teacher` is up at its URL (None for a fake one, which has no endpoint); the students are served here, together.
+    """
     references = list(rows_of(run.inputs["references"].folder, Answer))
     tokenizer = ChatTokenizer(str(students[0].folder))
-    order = [TEACHER, *(s.name for s in students)]
+    order = [*([TEACHER] if teacher else []), *(s.name for s in students)]
     shards = {name: Shard(n, name, 0, len(references)) for n, name in enumerate(order)}
     todo = [name for name in order if not has_shard(run.folder, shards[name])]
     run.progress.begin(STAGE, len(order) * len(references), (len(order) - len(todo)) * len(references))
     student_url = endpoints.up([s for s in students if s.name in todo]) if set(todo) - {TEACHER} else ""
     for name in todo:
-        base_url, served_name = (teacher_url, teacher.name) if name == TEACHER else (student_url, name)
+        base_url, served_name = (teacher[1], teacher[0].name) if teacher and name == TEACHER else (student_url, name)
         asked = _Asked(name, base_url, served_name, config, seed, tokenizer, run.progress)
         write_shard(run.folder, shards[name], asyncio.run(asked.all(references)), EvalAnswer, [])
     if student_url:
         endpoints.down(student_url)
-    sizes = {TEACHER: parameter_count(teacher.folder), **{s.name: parameter_count(s.folder) for s in students}}
+    sizes = {s.name: parameter_count(s.folder) for s in students}
+    if teacher:
+        sizes[TEACHER] = parameter_count(teacher[0].folder)
     return _outcome(run, config, seed, sizes)
 
 
@@ -98,10 +102,12 @@ class _Asked:
 
 
 def scores(answers: Sequence[EvalAnswer], config: Evaluate, seed: int) -> list[Score]:
-    """Each model's figures; the same resampled prompts for all."""
+    """Figures of each model that was asked: before, after, teacher; the same resampled prompts for all."""
     result = []
     for model in (BEFORE, AFTER, TEACHER):
         rows = sorted((a for a in answers if a.model == model), key=lambda a: a.instruction_id)
+        if not rows:
+            continue
         ones = [1.0] * len(rows)
         options = (config.confidence, config.resamples, seed)
         result.append(
@@ -119,6 +125,6 @@ def scores(answers: Sequence[EvalAnswer], config: Evaluate, seed: int) -> list[S
 
 def _outcome(run: StageRun, config: Evaluate, seed: int, sizes: dict[str, int]) -> Outcome:
     rows, digest, dropped = summary(run.folder, EvalAnswer)
-    before, after, teacher = scores(list(rows_of(run.folder, EvalAnswer)), config, seed)
-    closed = gap_closed(before.nll.mean, after.nll.mean, teacher.nll.mean)
+    losses = [score.nll.mean for score in scores(list(rows_of(run.folder, EvalAnswer)), config, seed)]
+    closed = gap_closed(*losses) if len(losses) == 3 else None
     return Outcome(rows, digest, dropped, facts={"gap_closed": closed, "parameters": sizes})

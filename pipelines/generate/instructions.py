@@ -28,7 +28,7 @@ STAGE = "instructions"
 
 
 @dataclass
-class _Rounds:
+class Rounds:
     """The state of a bootstrap: what was kept, what was dropped, and what novelty is measured against."""
 
     config: Instructions
@@ -61,7 +61,7 @@ def run(config: Instructions, faculty: Faculty, recipe_seed: int, run: StageRun)
     novelty = Pool(config.max_rouge_l)
     for instruction in everything:
         novelty.add(instruction.text)
-    rounds = _Rounds(config, chain(config), seeds, novelty)
+    rounds = Rounds(config, chain(config), seeds, novelty)
     usage = asyncio.run(_bootstrap(rounds, faculty, recipe_seed, run))
     new = rounds.kept[: config.target]
     write_rows(run.folder, [*seeds, *new], Instruction, rounds.dropped)
@@ -79,7 +79,7 @@ class _Usage:
     start_up_seconds: float = 0.0
 
 
-async def _bootstrap(rounds: _Rounds, faculty: Faculty, recipe_seed: int, run: StageRun) -> _Usage:
+async def _bootstrap(rounds: Rounds, faculty: Faculty, recipe_seed: int, run: StageRun) -> _Usage:
     config = rounds.config
     identity, tokenizer = faculty.identity(config.teacher), faculty.tokenizer(config.teacher)
     prompt = InstructionPrompt.load(config.prompt)
@@ -93,10 +93,10 @@ async def _bootstrap(rounds: _Rounds, faculty: Faculty, recipe_seed: int, run: S
         while len(rounds.kept) < config.target:
             if usage.rounds == config.max_rounds:
                 raise UserError(_too_few(rounds))
-            asked = _prompts(rounds, prompt, tokenizer, identity, recipe_seed, usage.rounds)
+            asked = prompts(rounds, prompt, tokenizer, identity, recipe_seed, usage.rounds)
             before = len(rounds.kept)
             said, bought = await _ask([r for r, _ in asked], teacher, ledger, rounds)
-            _take(asked, said, prompt, rounds)
+            take(asked, said, prompt, rounds)
             usage.rounds += 1
             usage.requests += len(asked)
             usage.prompt_tokens += sum(c.prompt_tokens for c in said.values())
@@ -105,8 +105,8 @@ async def _bootstrap(rounds: _Rounds, faculty: Faculty, recipe_seed: int, run: S
     return usage
 
 
-def _prompts(
-    rounds: _Rounds,
+def prompts(
+    rounds: Rounds,
     prompt: InstructionPrompt,
     tokenizer: ChatTokenizer,
     teacher: TeacherId,
@@ -132,7 +132,7 @@ def _prompts(
 
 
 async def _ask(
-    requests: Sequence[Request], teacher: Teacher, ledger: Ledger[Completion], rounds: _Rounds
+    requests: Sequence[Request], teacher: Teacher, ledger: Ledger[Completion], rounds: Rounds
 ) -> tuple[dict[str, Completion], int]:
     """All completions of a round by id, and the tokens bought now. A failed request is a dropped row."""
     said = ledger.find(r.id for r in requests)
@@ -153,11 +153,11 @@ async def _ask(
     return said, bought
 
 
-def _take(
+def take(
     asked: Sequence[tuple[Request, tuple[str, ...]]],
     said: dict[str, Completion],
     prompt: InstructionPrompt,
-    rounds: _Rounds,
+    rounds: Rounds,
 ) -> None:
     """Read a round's completions in id order."""
     for request, shown in sorted(asked, key=lambda pair: pair[0].id):
@@ -178,7 +178,7 @@ def _take(
             rounds.consider(text, shown, completion.id)
 
 
-def _too_few(rounds: _Rounds) -> str:
+def _too_few(rounds: Rounds) -> str:
     reasons: dict[str, int] = {}
     for row in rounds.dropped:
         reasons[row.reason] = reasons.get(row.reason, 0) + 1

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from cluster.models import resolve
-from pipelines.core.config import GivenStudent, PrunedStudent, Recipe
+from pipelines.core.config import FakeTeacher, GivenStudent, PrunedStudent, Recipe
 from pipelines.core.stage import Outcome, Stage, StageRun
 from pipelines.generate import filters, held_out, instructions, seeds
 from pipelines.generate.answers import AnswerWork
@@ -145,8 +145,10 @@ class _Builder:
                 self._served(evaluate.BEFORE, stage, "init"),
                 self._served(evaluate.AFTER, stage, "student"),
             ]
-            teacher, url = self._faculty.served(config.teacher), self._faculty.serve_teacher(config.teacher)
-            return evaluate.run(config, seed, self._faculty.endpoints, teacher, url, students, stage)
+            name, teacher = config.teacher, None
+            if not isinstance(self._recipe.teachers[name], FakeTeacher):
+                teacher = (self._faculty.served(name), self._faculty.serve_teacher(name))
+            return evaluate.run(config, seed, self._faculty.endpoints, teacher, students, stage)
 
         inputs = {"references": references, "init": first, "student": trained}
         return Stage("evaluate", 1, content, inputs, run, "teacher, student before and after")

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipelines.core.chat import ChatTokenizer
 from pipelines.core.records import SoftTargets, TrainExample
 from pipelines.train.batches import collate, order, packs, share
 from pipelines.train.step import logprobs_of, loss_sums
@@ -81,14 +82,15 @@ def test_a_signal_for_other_positions_is_refused(talk: list[TrainExample], guess
 
 
 def test_rows_without_a_signal_say_so_and_cost_nothing(
-    talk: list[TrainExample], guesses: Guesses, teach: Teach
+    tokenizer: ChatTokenizer, talk: list[TrainExample], guesses: Guesses, teach: Teach
 ) -> None:
+    V = len(tokenizer.vocabulary())
     first, second = talk[0], talk[1]
     sizes = [sum(w > 0 for w in e.weights) for e in (first, second)]
-    signal = teach(second, guesses(sizes[1], 40, 1), 4)
+    signal = teach(second, guesses(sizes[1], V, 1), 4)
     batch = collate([first, second], {second.id: signal})
     assert batch.has_signal_N.tolist() == [0.0] * sizes[0] + [1.0] * sizes[1]
-    logprobs_NV = guesses(sum(sizes), 40, 2)
+    logprobs_NV = guesses(sum(sizes), V, 2)
     both = loss_sums(logprobs_NV, batch, "global_token", kd=True)["kd"]
     alone = loss_sums(logprobs_NV[sizes[0] :], collate([second], {second.id: signal}), "global_token", kd=True)["kd"]
     assert alone > 0.1
@@ -97,12 +99,13 @@ def test_rows_without_a_signal_say_so_and_cost_nothing(
 
 
 def test_signals_with_fewer_candidates_keep_their_loss_in_a_shared_pack(
-    talk: list[TrainExample], guesses: Guesses, teach: Teach
+    tokenizer: ChatTokenizer, talk: list[TrainExample], guesses: Guesses, teach: Teach
 ) -> None:
+    V = len(tokenizer.vocabulary())
     pair = talk[:2]
     sizes = [sum(w > 0 for w in e.weights) for e in pair]
-    students = [guesses(size, 40, seed) for seed, size in enumerate(sizes)]
-    signals = {e.id: teach(e, guesses(s, 40, 7), k) for e, s, k in zip(pair, sizes, (3, 9), strict=True)}
+    students = [guesses(size, V, seed) for seed, size in enumerate(sizes)]
+    signals = {e.id: teach(e, guesses(s, V, 7), k) for e, s, k in zip(pair, sizes, (3, 9), strict=True)}
     alone = [
         loss_sums(student, collate([e], signals), "global_token", kd=True)["kd"]
         for e, student in zip(pair, students, strict=True)

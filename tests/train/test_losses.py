@@ -104,7 +104,7 @@ def test_storing_the_signal_in_half_precision_hardly_moves_the_loss(
 
 
 def test_a_tokens_loss_is_read_one_position_earlier(model: Any, talk: list[TrainExample]) -> None:
-    batch = collate(talk[:1], {})
+    batch = collate(talk[4:5], {})
     with torch.no_grad():
         all_TV = torch.log_softmax(model(input_ids=batch.ids_1T).logits[0], dim=-1)
         mine = cross_entropy(logprobs_of(model, batch), batch.targets_N, batch.weights_N)

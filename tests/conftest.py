@@ -1,0 +1,191 @@
+"""What all tests share: a model folder with a tokenizer only, a recipe for it, and teachers in this process.
+
+Knows the `tokenizers` library and the fake teacher. Imports no Ray, torch or vLLM.
+"""
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from pipelines.core.chat import ChatTokenizer
+from pipelines.core.progress import Progress
+from pipelines.core.records import Completion, SoftTargets
+from pipelines.core.stage import Done, StageRun
+from pipelines.core.storage import Folder
+from pipelines.generate.fake import FakeTeacher
+from pipelines.generate.pool import run_here
+from pipelines.generate.teacher import Request, RequestFailed, ScoreRequest, Teacher, TeacherId
+from pipelines.generate.work import ShardRun
+
+TRAINED_ON = (
+    "Describe the bread near the river before winter.",
+    "Explain a recipe without the garden, then list the books of the library.",
+    "Write a short letter about an old bridge between two islands.",
+    "Compare the engine of the clock with the violin behind the market.",
+    "user assistant system You are a helpful assistant.",
+)
+# ChatML; a conversation that opens with another role gets a system turn of its own.
+CHAT_TEMPLATE = """\
+{%- for message in messages -%}
+{%- if loop.first and message.role != 'system' -%}
+{{ '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}
+{%- endif -%}
+{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+{{ '<|im_start|>assistant\\n' }}
+{%- endif -%}
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder without weights: a byte-level BPE of 400 tokens and a chat template. Copy it, do not change it."""
+    folder = tmp_path_factory.mktemp("tiny-model")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(TRAINED_ON, trainer)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>", "pad_token": "<|im_end|>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tiny_model_folder: Path) -> ChatTokenizer:
+    return ChatTokenizer(str(tiny_model_folder))
+
+
+@pytest.fixture
+def recipe_data(tiny_model_folder: Path) -> dict[str, Any]:
+    """A small recipe that is valid as it stands; tests change their own copy."""
+    return {
+        "name": "small",
+        "method": "distil",
+        "teachers": {"main": {"kind": "fake", "model": str(tiny_model_folder)}},
+        "seeds": {"held_out": 8},
+        "instructions": {"teacher": "main", "target": 12, "requests_per_round": 4, "sampling": {"max_tokens": 400}},
+        "answers": {"teacher": "main"},
+        "student": {
+            "init": {"kind": "pruned", "teacher": "main", "layers": 1},
+            "signals": "main",
+            "train": {"losses": {"answer": 1.0, "kd": 1.0}, "top_k": 4},
+        },
+        "evaluate": {"teacher": "main"},
+    }
+
+
+class FakeFaculty:
+    """Teachers of kind `fake` in this process (see teacher.Faculty), and what they were asked.
+
+    `says` writes a reply in the fake's place; `refuses` fails one request; after `dies_after` answers, given one
+    at a time, the engine is gone and stays gone.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        says: Callable[[Request], str] | None = None,
+        refuses: Callable[[Request | ScoreRequest], bool] = lambda _: False,
+        dies_after: int | None = None,
+    ) -> None:
+        self._tokenizer = ChatTokenizer(str(folder))
+        self._says, self._refuses, self._dies_after = says, refuses, dies_after
+        self.asked: list[Request | ScoreRequest] = []
+
+    @property
+    def asked_ids(self) -> list[str]:
+        return [request.id for request in self.asked]
+
+    def identity(self, name: str) -> TeacherId:
+        return TeacherId(name, f"fake-{self._tokenizer.vocabulary_digest()}")
+
+    def tokenizer(self, name: str) -> ChatTokenizer:
+        return self._tokenizer
+
+    @asynccontextmanager
+    async def warm(self, name: str) -> AsyncIterator[Teacher]:
+        yield _Watched(self, FakeTeacher(self.identity(name).digest, self._tokenizer))
+
+    def over_shards(self, name: str, run: ShardRun, requests: int, progress: Progress) -> float:
+        async def on_warm() -> None:
+            async with self.warm(name) as teacher:
+                await run_here(run, teacher, progress)
+
+        asyncio.run(on_warm())
+        return 0.0
+
+    def hear(self, request: Request | ScoreRequest) -> None:
+        """Note a request, and fail where this faculty was told to."""
+        if self._dies_after is not None and len(self.asked) >= self._dies_after:
+            raise ConnectionError("the engine is gone")
+        self.asked.append(request)
+        if self._refuses(request):
+            raise RequestFailed("refused, as the test wants")
+
+    def put_words_in(self, said: Completion, request: Request) -> Completion:
+        if self._says is None:
+            return said
+        text = self._says(request)
+        return replace(said, text=text, token_ids=tuple(self._tokenizer.encode(text)), finish_reason="stop")
+
+
+class _Watched:
+    """A teacher that tells its faculty what it is asked; one answer at a time where it may die."""
+
+    def __init__(self, faculty: FakeFaculty, teacher: FakeTeacher) -> None:
+        self._faculty, self._teacher = faculty, teacher
+        self._turn = asyncio.Semaphore(1 if faculty._dies_after is not None else 10_000)
+
+    async def write(self, request: Request) -> Completion:
+        async with self._turn:
+            self._faculty.hear(request)
+            return self._faculty.put_words_in(await self._teacher.write(request), request)
+
+    async def score(self, request: ScoreRequest) -> SoftTargets:
+        async with self._turn:
+            self._faculty.hear(request)
+            return await self._teacher.score(request)
+
+
+@pytest.fixture
+def make_faculty(tiny_model_folder: Path) -> Callable[..., FakeFaculty]:
+    """FakeFaculty over the tiny model folder, with its keyword arguments."""
+    return lambda **how: FakeFaculty(tiny_model_folder, **how)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Folder:
+    return Folder(str(tmp_path / "runs"))
+
+
+@pytest.fixture
+def quiet() -> Progress:
+    """Progress that nobody sees."""
+    return Progress(out=io.StringIO())
+
+
+@pytest.fixture
+def stage_run(runs: Folder, quiet: Progress) -> Callable[..., StageRun]:
+    """What a stage's function is given: stage_run("answers", source=folder_of_the_input)."""
+
+    def make(name: str, **inputs: Folder) -> StageRun:
+        return StageRun(runs.child(name), {role: Done(folder, {}) for role, folder in inputs.items()}, runs, quiet)
+
+    return make

@@ -1,0 +1,59 @@
+"""The recipe's bounds, and how its fields depend on each other."""
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from pipelines.core.config import Recipe
+
+
+def changed(data: dict[str, Any], dotted: str, value: object) -> dict[str, Any]:
+    """A copy of a recipe with one setting changed."""
+    copy = deepcopy(data)
+    *parents, last = dotted.split(".")
+    place = copy
+    for name in parents:
+        place = place.setdefault(name, {})
+    place[last] = value
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("dotted", "value", "words"),
+    [
+        ("name", "Two words", "name"),
+        ("teachers", {}, "teachers"),
+        ("instructions.teacher", "nobody", "instructions.teacher names 'nobody'; the teachers are ['main']"),
+        ("answers.teacher", "nobody", "answers.teacher names 'nobody'"),
+        ("student.init.teacher", "nobody", "student.init.teacher names 'nobody'"),
+        ("student.signals", "nobody", "student.signals names 'nobody'"),
+        ("student.signals", None, "student.signals must name a teacher"),
+        ("student.train.losses", {"answer": 0.0}, "at least one coefficient must be above 0"),
+        ("student.train.losses", {"answer": -1.0, "kd": 1.0}, "cannot be negative"),
+        ("student.train.losses", {"rationale": 1.0}, "rationale"),
+        ("teachers.main.pool", {"min": 3, "max": 2}, "min (3) is above max (2)"),
+        ("teachers.main.kind", "oracle", "oracle"),
+        ("instructions.sampling.top_p", 0, "greater than 0"),
+        ("student.train.learning_rate", float("nan"), "learning_rate"),
+    ],
+)
+def test_a_recipe_that_cannot_work_is_refused(
+    recipe_data: dict[str, Any], dotted: str, value: object, words: str
+) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Recipe.model_validate(changed(recipe_data, dotted, value))
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("dotted", ["student.train.weight_decay", "student.train.clip", "student.train.losses.answer"])
+def test_an_infinite_setting_is_refused_as_it_has_no_key(recipe_data: dict[str, Any], dotted: str) -> None:
+    with pytest.raises(ValidationError):
+        Recipe.model_validate(changed(recipe_data, dotted, float("inf")))
+
+
+def test_a_recipe_cannot_be_changed_after_reading(recipe_data: dict[str, Any]) -> None:
+    recipe = Recipe.model_validate(recipe_data)
+    with pytest.raises(ValidationError):
+        recipe.seed = 3  # type: ignore[misc]

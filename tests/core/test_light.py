@@ -1,0 +1,26 @@
+"""What `--help`, `plan` and a mistake in a recipe need imports nothing heavy: looked at in a fresh process."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"ray", "torch", "vllm", "transformers", "deepspeed"}
+
+CORE = "import pkgutil, pipelines.core as core\nfor m in pkgutil.iter_modules(core.__path__): __import__(f'pipelines.core.{m.name}')"
+MAIN = "import runpy\ntry: runpy.run_module('pipelines.cli', run_name='__main__')\nexcept SystemExit as e: assert not e.code"
+HELP = f"sys.argv = ['tutelage', '--help']\n{MAIN}"
+RUN_HELP = f"sys.argv = ['tutelage', 'run', '--help']\n{MAIN}"
+PLAN = "from pipelines.runs import api"
+
+
+@pytest.mark.parametrize(
+    ("code", "shows"),
+    [(CORE, ""), (HELP, "quickstart"), (RUN_HELP, "--max-tokens"), (PLAN, "")],
+    ids=["core", "help", "run --help", "plan"],
+)
+def test_nothing_heavy_is_imported(code: str, shows: str) -> None:
+    look = f"import sys\n{code}\nheavy = {HEAVY} & set(sys.modules)\nassert not heavy, heavy"
+    ended = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert shows in ended.stdout

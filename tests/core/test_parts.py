@@ -1,0 +1,62 @@
+"""Part files: fixed shards, committed whole, summed up in any order."""
+
+import pytest
+
+from pipelines.core import parts
+from pipelines.core.parts import Shard
+from pipelines.core.records import Answer, Dropped
+from pipelines.core.storage import Folder
+
+
+def answers(*numbers: int) -> list[Answer]:
+    return [Answer(f"a{n}", f"i{n}", f"c{n}", "Why?", f"Because {n}.", "stop") for n in numbers]
+
+
+def dropped(id: str, reason: str) -> Dropped:
+    return Dropped(id, "answers", reason, "Why?", "")
+
+
+def test_shards_cut_every_part_and_cover_each_row_once(runs: Folder) -> None:
+    parts.write_shard(runs, Shard(0, "", 0, 0), answers(*range(5)), Answer, [])
+    parts.write_shard(runs, Shard(1, "", 0, 0), [], Answer, [])
+    parts.write_shard(runs, Shard(2, "", 0, 0), answers(5, 6), Answer, [])
+    shards = parts.cut(runs, rows_per_shard=2)
+    assert [(s.number, s.start, s.stop) for s in shards] == [(0, 0, 2), (1, 2, 4), (2, 4, 5), (3, 0, 2)]
+    read = [row for shard in shards for row in parts.read_shard(runs, shard, Answer)]
+    assert read == answers(*range(7)) == list(parts.rows_of(runs, Answer))
+    assert parts.cut(runs, rows_per_shard=2) == shards
+
+
+def test_a_summary_counts_rows_and_reasons_and_knows_no_layout(runs: Folder) -> None:
+    one, two = runs.child("one"), runs.child("two")
+    lost = [dropped("x", "cut off"), dropped("y", "cut off"), dropped("z", "empty answer")]
+    parts.write_rows(one, answers(1, 2, 3), Answer, lost)
+    parts.write_shard(two, Shard(0, "", 0, 0), answers(3), Answer, lost[:1])
+    assert parts.has_shard(two, Shard(0, "", 0, 0))
+    assert not parts.has_shard(two, Shard(1, "", 0, 0))
+    parts.write_shard(two, Shard(1, "", 0, 0), answers(2, 1), Answer, lost[1:])
+    assert parts.summary(one, Answer) == parts.summary(two, Answer)
+    count, digest, reasons = parts.summary(one, Answer)
+    assert (count, reasons) == (3, {"cut off": 2, "empty answer": 1})
+    parts.write_rows(one, answers(1, 2, 4), Answer, lost)
+    assert parts.summary(one, Answer)[1] != digest
+
+
+def test_a_retried_shard_takes_the_place_of_the_first(runs: Folder) -> None:
+    shard = Shard(3, "", 0, 0)
+    parts.write_shard(runs, shard, answers(1), Answer, [dropped("i2", "request failed")])
+    parts.write_shard(runs, shard, answers(1, 2), Answer, [])
+    assert list(parts.rows_of(runs, Answer)) == answers(1, 2)
+    assert list(parts.dropped_of(runs)) == []
+
+
+def test_a_stage_that_kept_nothing_still_has_its_part(runs: Folder) -> None:
+    parts.write_rows(runs, [], Answer, [dropped("i1", "empty answer")])
+    assert parts.summary(runs, Answer) == (0, f"{0:064x}", {"empty answer": 1})
+
+
+def test_rows_can_be_chosen_while_reading(runs: Folder) -> None:
+    parts.write_rows(runs, answers(1, 2, 3), Answer)
+    assert list(parts.rows_of(runs, Answer, lambda a: a.id != "a2")) == answers(1, 3)
+    with pytest.raises(AssertionError, match="Dropped"):
+        list(parts.rows_of(runs, Dropped))

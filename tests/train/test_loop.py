@@ -1,0 +1,246 @@
+"""Real training runs on this machine's CPU: Ray Train workers over DeepSpeed, on a tiny model in fp32.
+
+Each run's result is made once and shared. The numbers to meet are those of a plain torch loop without packs, ranks,
+Ray or DeepSpeed, at the same examples and learning rates.
+"""
+
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from cluster.session import Session, session
+from pipelines.core.chat import ChatTokenizer
+from pipelines.core.config import Train
+from pipelines.core.errors import BudgetReached
+from pipelines.core.parts import summary, write_rows
+from pipelines.core.progress import Budget, Progress
+from pipelines.core.records import SoftTargets, TrainExample
+from pipelines.core.stage import Done, Outcome, StageRun
+from pipelines.core.storage import Folder
+from pipelines.train import student
+from pipelines.train.batches import collate, order
+from pipelines.train.loop import learning_rate
+from pipelines.train.step import counts, logprobs_of, loss_sums, objective
+
+pytestmark = pytest.mark.engine
+
+SEED, STEPS = 3, 15
+# Seven examples, three a step, five epochs: 3 + 3 + 1, so with two workers one has fewer packs, or none at all.
+CONFIG = Train(
+    epochs=5, examples_per_step=3, tokens_per_pack=200, learning_rate=1e-3, losses={"answer": 0.5, "kd": 1.0},
+    top_k=8, precision="fp32",
+)  # fmt: skip
+
+Weights = Mapping[str, Tensor]
+
+
+@dataclass
+class Shown(Progress):
+    """Progress that nobody sees, and that remembers where each count began."""
+
+    out: io.StringIO = field(default_factory=io.StringIO)  # type: ignore[assignment]
+    begun: list[tuple[int, int]] = field(default_factory=list)  # (done before, total)
+
+    def begin(self, label: str, total: int, done: int = 0, unit: str = "rows") -> None:
+        self.begun.append((done, total))
+        super().begin(label, total, done, unit)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What every run learns from."""
+
+    model: Path
+    inputs: Mapping[str, Done]
+    examples: Sequence[TrainExample]
+    signals: Mapping[str, SoftTargets]
+
+    def train(self, session: Session, folder: Path, config: Train, progress: Progress) -> Outcome:
+        run = StageRun(Folder(str(folder)), self.inputs, Folder(str(folder.parent)), progress)
+        return student.run_train(config, SEED, self.model, lambda: session, run)
+
+
+@pytest.fixture(scope="module")
+def ray_session() -> Iterator[Session]:
+    with session() as live:
+        yield live
+
+
+@pytest.fixture(scope="module")
+def lesson(
+    tiny_llama: Path,
+    tokenizer: ChatTokenizer,
+    talk: list[TrainExample],
+    guesses: Callable[[int, int, int], Tensor],
+    teach: Callable[[TrainExample, Tensor, int], SoftTargets],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Lesson:
+    """The conversations, most of them with the signals of a made-up teacher."""
+    vocabulary = len(tokenizer.vocabulary())
+    signals = [
+        teach(e, guesses(sum(w > 0 for w in e.weights), vocabulary, n), CONFIG.top_k) for n, e in enumerate(talk[:5])
+    ]
+    runs = Folder(str(tmp_path_factory.mktemp("lesson")))
+    inputs = {}
+    for name, rows, kind in (("examples", talk, TrainExample), ("soft_targets", signals, SoftTargets)):
+        folder = runs.child(name)
+        write_rows(folder, rows, kind)
+        count, digest, _ = summary(folder, kind)
+        folder.write_json("manifest.json", {"rows": count, "digest": digest})
+        inputs[name] = Done(folder, folder.read_json("manifest.json"))
+    return Lesson(tiny_llama, inputs, talk, {s.example_id: s for s in signals})
+
+
+@pytest.fixture(scope="module")
+def by_torch(lesson: Lesson) -> Weights:
+    """The weights after the same steps in plain torch: one example at a time, one process."""
+    model = _load(lesson.model)
+    optimizer = torch.optim.AdamW(model.parameters(), betas=CONFIG.betas, weight_decay=CONFIG.weight_decay)
+    coefficients = {str(name): value for name, value in CONFIG.losses.items()}
+    for number, step in enumerate(order(len(lesson.examples), CONFIG.epochs, CONFIG.examples_per_step, SEED)):
+        examples = [lesson.examples[i] for i in step]
+        total = counts(examples, lesson.signals, CONFIG.normalise, kd=True)
+        optimizer.zero_grad()
+        for example in examples:
+            batch = collate([example], lesson.signals)
+            sums = loss_sums(logprobs_of(model, batch), batch, CONFIG.normalise, kd=True)
+            objective(sums, total, coefficients).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), CONFIG.clip)
+        optimizer.param_groups[0]["lr"] = learning_rate(CONFIG, number, STEPS)
+        optimizer.step()
+    return _weights(model)
+
+
+@pytest.fixture(scope="module")
+def alone(ray_session: Session, lesson: Lesson, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+    """One worker, undisturbed."""
+    folder = tmp_path_factory.mktemp("alone")
+    return folder, lesson.train(ray_session, folder, CONFIG, Shown())
+
+
+def test_one_worker_ends_where_plain_torch_ends(
+    alone: tuple[Path, Outcome], lesson: Lesson, by_torch: Weights
+) -> None:
+    _assert_equal(_exported(alone[0]), by_torch, atol=1e-5)
+    start = _weights(_load(lesson.model))
+    assert max((by_torch[name] - start[name]).abs().max() for name in start) > 1e-3  # and it went somewhere
+
+
+@pytest.mark.parametrize("zero_stage", [2, 3])
+def test_two_workers_with_uneven_shares_end_where_one_ends(
+    zero_stage: int, ray_session: Session, lesson: Lesson, alone: tuple[Path, Outcome], tmp_path: Path
+) -> None:
+    config = CONFIG.model_copy(update={"workers": 2, "zero_stage": zero_stage})
+    outcome = lesson.train(ray_session, tmp_path, config, Shown())
+    _assert_equal(_exported(tmp_path), _exported(alone[0]), atol=1e-5)
+    for one, two in zip(alone[1].facts["loss_curve"], outcome.facts["loss_curve"], strict=True):
+        assert two["tokens"] == one["tokens"]
+        assert two["losses"] == pytest.approx(one["losses"], abs=1e-4)
+
+
+def test_loss_falls_and_the_curve_has_every_step_once(alone: tuple[Path, Outcome], lesson: Lesson) -> None:
+    facts = alone[1].facts
+    curve = facts["loss_curve"]
+    assert [point["step"] for point in curve] == list(range(1, STEPS + 1))
+    assert facts["steps"] == STEPS
+    assert facts["tokens"] == CONFIG.epochs * sum(len(e.token_ids) for e in lesson.examples)
+    for name in ("answer", "kd"):
+        # Whole epochs, so that both means are over the same examples.
+        first, last = (_mean(point["losses"].get(name) for point in part) for part in (curve[:3], curve[-3:]))
+        assert last < 0.9 * first, name
+
+
+def test_the_output_is_a_model_folder_with_its_tokenizer(alone: tuple[Path, Outcome], lesson: Lesson) -> None:
+    from transformers import AutoTokenizer
+
+    model = alone[0] / student.MODEL
+    assert alone[1].digest == student.folder_digest(model)
+    assert _load(model).config.num_hidden_layers == 4
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        assert (model / name).read_bytes() == (lesson.model / name).read_bytes()
+    text = "Name a colour."
+    assert AutoTokenizer.from_pretrained(model)(text) == AutoTokenizer.from_pretrained(lesson.model)(text)
+    assert not (alone[0] / "train").exists()  # the checkpoints are gone
+
+
+@pytest.fixture(scope="module")
+def interrupted(
+    ray_session: Session, lesson: Lesson, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Outcome, Shown]:
+    """A run whose tokens are spent after its first step, and then the rest of it."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    first = Shown(budget=Budget(max_tokens=1))
+    with _quick_watch(), pytest.raises(BudgetReached):
+        # A checkpoint a step makes steps slow enough for the word to arrive before the last.
+        lesson.train(ray_session, folder, CONFIG.model_copy(update={"checkpoint_every": 1}), first)
+    assert not (folder / student.MODEL).exists(), "all was done before the budget could stop it"
+    assert first.begun == [(0, STEPS)]
+    second = Shown()
+    return folder, lesson.train(ray_session, folder, CONFIG, second), second
+
+
+def test_a_stopped_run_goes_on_and_ends_where_the_undisturbed_one_ends(
+    interrupted: tuple[Path, Outcome, Shown], alone: tuple[Path, Outcome]
+) -> None:
+    folder, _, second = interrupted
+    ((before, total),) = second.begun
+    assert total == STEPS
+    assert 0 < before < STEPS
+    assert second.done == STEPS
+    _assert_equal(_exported(folder), _exported(alone[0]), atol=1e-6)
+
+
+def test_a_stopped_runs_curve_has_every_step_once(
+    interrupted: tuple[Path, Outcome, Shown], alone: tuple[Path, Outcome]
+) -> None:
+    folder, outcome, _ = interrupted
+    lines = [json.loads(line)["step"] for line in (folder / student.CURVE).read_text().splitlines()]
+    assert lines == list(range(1, STEPS + 1))
+    assert outcome.facts["tokens"] == alone[1].facts["tokens"]
+    for ours, theirs in zip(outcome.facts["loss_curve"], alone[1].facts["loss_curve"], strict=True):
+        assert ours["step"] == theirs["step"]
+        assert ours["losses"] == pytest.approx(theirs["losses"], abs=1e-4)
+
+
+@contextmanager
+def _quick_watch() -> Iterator[None]:
+    """The driver looks at the board a hundred times a second: these steps are far shorter than real ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(student, "Watch", partial(student.Watch, every_s=0.01))
+        yield
+
+
+def _load(folder: Path) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).train()
+
+
+def _weights(model: Any) -> Weights:
+    return {name: value.detach().clone() for name, value in model.named_parameters()}
+
+
+def _exported(folder: Path) -> Weights:
+    return _weights(_load(folder / student.MODEL))
+
+
+def _assert_equal(found: Weights, wanted: Weights, atol: float) -> None:
+    assert found.keys() == wanted.keys()
+    worst = {name: float((found[name] - wanted[name]).abs().max()) for name in wanted}
+    name = max(worst, key=lambda n: worst[n])
+    assert worst[name] <= atol, f"{name} differs by {worst[name]:.2e}"
+
+
+def _mean(values: Iterator[float | None]) -> float:
+    """Of those that are there: a step without signals has no loss of that name."""
+    there = [value for value in values if value is not None]
+    return sum(there) / len(there)
