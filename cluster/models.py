@@ -44,9 +44,7 @@ class Model:
         if self.ref.startswith("embedded:"):
             return embedded.unpack(self.ref.removeprefix("embedded:"), self.digest, cache_root())
         if match := _HUB.match(self.ref):
-            from huggingface_hub import snapshot_download
-
-            return Path(snapshot_download(match["repo"], revision=match["commit"]))
+            return _from_hub(match["repo"], match["commit"])
         return Path(self.ref).expanduser().resolve()
 
     def header(self) -> dict[str, Any]:
@@ -82,6 +80,16 @@ def parameter_count(folder: Path) -> int:
             header = json.loads(handle.read(int.from_bytes(handle.read(8), "little")))
         total += sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
     return total
+
+
+def _from_hub(repo: str, commit: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repo, revision=commit))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise UserError(f"{repo}@{commit} cannot be fetched from the hub: {error}") from error
 
 
 def _folder_digest(path: Path, where: str) -> str:

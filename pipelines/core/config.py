@@ -82,7 +82,7 @@ class Seeds(Strict):
     """Where the tasks come from that start everything, and how many are kept away for evaluation."""
 
     tasks: str = Field("builtin", description="'builtin', or a JSON lines file in Self-Instruct's format")
-    reader: str | None = Field(None, description="module:function of your own: path -> iterable of dicts")
+    reader: str | None = Field(None, description="module:function of your own: path -> iterable of tasks (dicts)")
     held_out: int = Field(32, ge=2)
 
 
@@ -143,6 +143,9 @@ class Train(Strict):
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = Field(0.0, ge=0)
     clip: float = Field(1.0, gt=0)
+    freeze_embeddings: bool = Field(
+        False, description="leave the token embedding (and a tied head) as it is: AdamW moves even rows without news"
+    )
     normalise: Literal["global_token", "per_example"] = "global_token"
     losses: dict[Literal["answer", "kd"], float] = Field(
         default={"answer": 1.0}, description="coefficient of each loss component"

@@ -4,7 +4,7 @@ Knows the layout `rows/part-<shard>.parquet` and `dropped/part-<shard>.parquet`.
 input (never of the cluster), so a retried shard writes the same names again.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 
@@ -45,11 +45,18 @@ def read_shard(folder: Folder, shard: Shard, kind: type[R]) -> list[R]:
     return folder.child("rows").read_records(shard.part, kind)[shard.start : shard.stop]
 
 
-def write_shard(folder: Folder, shard: Shard, rows: list[R], kind: type[R], dropped: list[Dropped]) -> None:
+def write_shard(
+    folder: Folder,
+    shard: Shard,
+    rows: list[R],
+    kind: type[R],
+    dropped: list[Dropped],
+    facts: Mapping[str, int] | None = None,
+) -> None:
     """Commit a shard: the dropped rows first, so that the rows' file means the whole shard is there."""
     if dropped:
         folder.child("dropped").write_records(shard.file, dropped, Dropped)
-    folder.child("rows").write_records(shard.file, rows, kind)
+    folder.child("rows").write_records(shard.file, rows, kind, facts)
 
 
 def write_rows(folder: Folder, rows: Sequence[R], kind: type[R], dropped: Sequence[Dropped] = ()) -> None:
@@ -72,6 +79,12 @@ def dropped_of(folder: Folder) -> Iterator[Dropped]:
     dropped = folder.child("dropped")
     for part in dropped.files(".parquet"):
         yield from dropped.read_records(part, Dropped)
+
+
+def total(folder: Folder, fact: str) -> int:
+    """A fact summed over all shards, e.g. the tokens that they cost."""
+    rows = folder.child("rows")
+    return sum(rows.read_facts(part).get(fact, 0) for part in rows.files(".parquet"))
 
 
 def summary(folder: Folder, kind: type[R]) -> tuple[int, str, dict[str, int]]:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -107,10 +108,18 @@ class Folder:
     def write_json(self, name: str, value: Any) -> None:
         self.write_bytes(name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
-    def write_records(self, name: str, records: list[R], kind: type[R]) -> None:
+    def write_records(self, name: str, records: list[R], kind: type[R], facts: Mapping[str, int] | None = None) -> None:
+        """One Parquet file; `facts` go into its footer, where `read_facts` finds them without the rows."""
+        table = to_table(records, kind).replace_schema_metadata({"facts": json.dumps(dict(facts or {}))})
         sink = pa.BufferOutputStream()
-        pq.write_table(to_table(records, kind), sink, compression="zstd")
+        pq.write_table(table, sink, compression="zstd")
         self.write_bytes(name, sink.getvalue().to_pybytes())
+
+    def read_facts(self, name: str) -> dict[str, int]:
+        fs, base = self._place
+        with fs.open_input_file(f"{base}/{_checked(name)}") as handle:
+            facts: dict[str, int] = json.loads(pq.ParquetFile(handle).schema_arrow.metadata[b"facts"])
+        return facts
 
     def read_records(self, name: str, kind: type[R]) -> list[R]:
         return from_table(pq.read_table(pa.BufferReader(self.read_bytes(name))), kind)

@@ -62,7 +62,7 @@ def read(path: Path, reader: str | None = None) -> tuple[list[Instruction], list
     """All good tasks in the file's order, and what was dropped with its line and reason."""
     good: dict[str, Instruction] = {}
     dropped: list[Dropped] = []
-    for where, task in load_function(reader).call(path) if reader else _lines(path):
+    for where, task in enumerate(load_function(reader).call(path), 1) if reader else _lines(path):
         reason = "" if isinstance(task, dict) else str(task)
         instruction = None
         if not reason:

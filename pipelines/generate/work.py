@@ -6,11 +6,11 @@ in the driver with the warm teacher and inside the pool's actors. A row whose re
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from pipelines.core.parts import Shard, cut, has_shard, read_shard, summary, write_shard
+from pipelines.core.parts import Shard, cut, has_shard, read_shard, summary, total, write_shard
 from pipelines.core.records import Completion, Dropped, SoftTargets
 from pipelines.core.stage import Outcome, StageRun
 from pipelines.core.storage import Folder
@@ -45,8 +45,6 @@ class ShardDone:
 
     rows: int
     tokens: int
-    prompt_tokens: int
-    output_tokens: int
 
 
 @dataclass(frozen=True)
@@ -88,12 +86,10 @@ class ShardWorker(Generic[Row]):
                 continue
             record = run.work.settle(row, have[request.id])
             (dropped if isinstance(record, Dropped) else kept).append(record)
-        write_shard(run.target, shard, kept, run.work.writes, dropped)
+        usage = _usage(requests, have)
+        write_shard(run.target, shard, kept, run.work.writes, dropped, usage)
         self._ledger.forget_recent(r.id for r in requests)
-        said = [have[r.id] for r in missing if r.id in have]
-        output = sum(len(c.token_ids) for c in said if isinstance(c, Completion))
-        prompt = sum(r.tokens for r in missing)
-        return ShardDone(len(rows), prompt + output, prompt, output)
+        return ShardDone(len(rows), sum(_usage(missing, have).values()))
 
     async def _ask(
         self, requests: Sequence[Request | ScoreRequest], have: dict[str, Asked], failed: dict[str, str]
@@ -125,31 +121,27 @@ def run_rows(work: Work[Any], faculty: Faculty, teacher: str, stage: str, source
     """Run a whole row-wise stage: the shards that are not committed yet, then its summary."""
     shards = cut(source)
     todo = tuple(shard for shard in shards if not has_shard(run.folder, shard))
-    total = sum(s.stop - s.start for s in shards)
+    everything = sum(s.stop - s.start for s in shards)
     left = sum(s.stop - s.start for s in todo)
     start_up = 0.0
-    run.progress.begin(stage, total, total - left)
+    run.progress.begin(stage, everything, everything - left)
     if todo:
         identity = faculty.identity(teacher)
         job = ShardRun(work, stage, identity, source, run.folder, run.runs, todo)
         start_up = faculty.over_shards(teacher, job, left, run.progress)
     rows, digest, dropped = summary(run.folder, work.writes)
-    prompt, output = _usage(work, faculty.identity(teacher), source, run.runs)
+    prompt, output = total(run.folder, "prompt_tokens"), total(run.folder, "output_tokens")
     return Outcome(rows, digest, dropped, prompt, output, start_up, {"teacher": teacher})
 
 
-def _usage(work: Work[Any], teacher: TeacherId, source: Folder, runs: Folder) -> tuple[int, int]:
-    """Prompt and output tokens that this stage's rows cost, whenever they were bought."""
-    ledger: Ledger[Any] = Ledger(runs, teacher, work.bought)
-    prompt = output = 0
-    for shard in cut(source):
-        requests = [work.request(row) for row in read_shard(source, shard, work.reads)]
-        for said in ledger.find(r.id for r in requests).values():
-            if isinstance(said, Completion):
-                prompt, output = prompt + said.prompt_tokens, output + len(said.token_ids)
-        if work.bought is SoftTargets:
-            prompt += sum(r.tokens for r in requests)
-    return prompt, output
+def _usage(requests: Sequence[Request | ScoreRequest], said: Mapping[str, Asked]) -> dict[str, int]:
+    """Tokens that these rows cost, whenever they were bought."""
+    answered = [r for r in requests if r.id in said]
+    written = [c for r in answered if isinstance(c := said[r.id], Completion)]
+    return {
+        "prompt_tokens": sum(r.tokens for r in answered),
+        "output_tokens": sum(len(c.token_ids) for c in written),
+    }
 
 
 def _text(row: Any) -> str:

@@ -34,7 +34,11 @@ def work(job: TrainJob, board: Any) -> None:
     torch.manual_seed(job.seed)
     examples = list(rows_of(job.examples, TrainExample))
     signals = {s.example_id: s for s in rows_of(job.signals, SoftTargets)} if job.signals else {}
-    engine, *_ = deepspeed.initialize(model=_load(job), config=_deepspeed_config(job.config), dist_init_required=False)
+    model = _load(job)
+    learning = [p for p in model.parameters() if p.requires_grad]
+    engine, *_ = deepspeed.initialize(
+        model=model, model_parameters=learning, config=_deepspeed_config(job.config), dist_init_required=False
+    )
     steps = order(len(examples), job.config.epochs, job.config.examples_per_step, job.seed)
     start = _resume(engine)
     for number in range(start, len(steps)):
@@ -125,6 +129,8 @@ def _load(job: TrainJob) -> Any:
     dtype = torch.bfloat16 if job.config.precision == "bf16" else torch.float32
     model = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype)
     model.config.use_cache = False
+    if job.config.freeze_embeddings:
+        model.get_input_embeddings().requires_grad_(False)
     return model.train()
 
 
