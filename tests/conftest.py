@@ -94,8 +94,8 @@ def recipe_data(tiny_model_folder: Path) -> dict[str, Any]:
 class FakeFaculty:
     """Teachers of kind `fake` in this process (see teacher.Faculty), and what they were asked.
 
-    `says` writes a reply in the fake's place; `refuses` fails one request; after `dies_after` answers, given one
-    at a time, the engine is gone and stays gone.
+    `says` writes a reply in the fake's place; `refuses` fails one request; `tarries` lets replies come in another
+    order; after `dies_after` answers, given one at a time, the engine is gone and stays gone.
     """
 
     def __init__(
@@ -103,10 +103,12 @@ class FakeFaculty:
         folder: Path,
         says: Callable[[Request], str] | None = None,
         refuses: Callable[[Request | ScoreRequest], bool] = lambda _: False,
+        tarries: bool = False,
         dies_after: int | None = None,
     ) -> None:
         self._tokenizer = ChatTokenizer(str(folder))
         self._says, self._refuses, self._dies_after = says, refuses, dies_after
+        self._tarries = tarries
         self.asked: list[Request | ScoreRequest] = []
 
     @property
@@ -139,6 +141,10 @@ class FakeFaculty:
         if self._refuses(request):
             raise RequestFailed("refused, as the test wants")
 
+    async def tarry(self, request: Request) -> None:
+        """Up to 10 ms, the longer the smaller the id."""
+        await asyncio.sleep((255 - int(request.id[:2], 16)) / 25_500 if self._tarries else 0)
+
     def put_words_in(self, said: Completion, request: Request) -> Completion:
         if self._says is None:
             return said
@@ -156,6 +162,7 @@ class _Watched:
     async def write(self, request: Request) -> Completion:
         async with self._turn:
             self._faculty.hear(request)
+            await self._faculty.tarry(request)
             return self._faculty.put_words_in(await self._teacher.write(request), request)
 
     async def score(self, request: ScoreRequest) -> SoftTargets:

@@ -20,7 +20,6 @@ from tokenizers import Tokenizer as _Tokenizer
 from pipelines.core.errors import UserError
 
 Role = Literal["template", "system", "user", "assistant", "end"]
-_OPEN, _CLOSE = "\ue0f0", "\ue0f1"
 
 
 class Message(TypedDict):
@@ -132,24 +131,24 @@ class ChatTokenizer:
 
     def _spans(self, messages: Sequence[Message], text: str) -> list[tuple[int, int, Role]]:
         """Character spans [start, stop) of contents and closing end tokens in the rendered text."""
-        marked: list[Message] = [{"role": m["role"], "content": f"{_OPEN}{m['content']}{_CLOSE}"} for m in messages]
+        opening, closing = _marks(messages)
+        marked: list[Message] = [{"role": m["role"], "content": f"{opening}{m['content']}{closing}"} for m in messages]
         rendered = self.render(marked)
-        if rendered.replace(_OPEN, "").replace(_CLOSE, "") != text:
-            raise UserError(f"{self.folder}: the chat template changes a message's text, so roles cannot be placed")
         spans: list[tuple[int, int, Role]] = []
-        at = 0
-        roles = iter(m["role"] for m in messages)
-        for piece in rendered.split(_OPEN):
-            content, closed, rest = piece.partition(_CLOSE)
-            if closed:
-                role = next(roles)
-                spans.append((at, at + len(content), role))  # type: ignore[arg-type]
-                at += len(content)
-                if role == "assistant" and rest.startswith(self.eos):
-                    spans.append((at, at + len(self.eos), "end"))
-                at += len(rest)
-            else:
-                at += len(piece)
+        said: list[str] = []
+        before, *pieces = rendered.split(opening)
+        at = len(before)
+        for message, piece in zip(messages, pieces, strict=False):
+            content, _, rest = piece.partition(closing)
+            said.append(content)
+            spans.append((at, at + len(content), message["role"]))  # type: ignore[arg-type]
+            at += len(content)
+            if message["role"] == "assistant" and rest.startswith(self.eos):
+                spans.append((at, at + len(self.eos), "end"))
+            at += len(rest)
+        unmarked = rendered.replace(opening, "").replace(closing, "")
+        if len(pieces) != len(messages) or said != [m["content"] for m in messages] or unmarked != text:
+            raise UserError(f"{self.folder}: the chat template changes a message's text, so roles cannot be placed")
         return spans
 
     @property
@@ -159,10 +158,21 @@ class ChatTokenizer:
         return text if isinstance(text, str) else ""
 
 
+def _marks(messages: Sequence[Message]) -> tuple[str, str]:
+    """Two private-use characters that no message holds."""
+    used = {character for m in messages for character in m["content"]}
+    first, second, *_ = (c for c in map(chr, range(0xE000, 0xF8FF)) if c not in used)
+    return first, second
+
+
 def _role_at(start: int, stop: int, spans: Sequence[tuple[int, int, Role]]) -> Role:
-    """The role of a token over characters [start, stop): that of a span that holds all of it, else template."""
+    """The role of a token over characters [start, stop): that of the span that holds all of it, else template.
+
+    Some tokenizers leave spaces out of their offsets, so a token of spaces covers nothing. Contents are stripped,
+    so it belongs to a span only where it lies strictly inside.
+    """
     for first, last, role in spans:
-        if first <= start and stop <= last and start < stop:
+        if (first <= start and stop <= last) if start < stop else (first < start < last):
             return role
     return "template"
 

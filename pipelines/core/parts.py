@@ -56,6 +56,8 @@ def write_shard(
     """Commit a shard: the dropped rows first, so that the rows' file means the whole shard is there."""
     if dropped:
         folder.child("dropped").write_records(shard.file, dropped, Dropped)
+    else:
+        folder.child("dropped").remove(shard.file)  # what an earlier try of this shard may have left
     folder.child("rows").write_records(shard.file, rows, kind, facts)
 
 

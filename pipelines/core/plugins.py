@@ -5,7 +5,6 @@ Only the recipe's author names code here; nothing that a model wrote is ever imp
 """
 
 import importlib
-import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,12 +35,12 @@ def load_function(name: str) -> Plugin:
         sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except (ImportError, SyntaxError) as error:
         raise UserError(f"{name!r}: the module {module_name!r} cannot be imported: {error}") from error
     function = getattr(module, function_name, None)
     if not callable(function):
         raise UserError(f"{name!r}: {module_name} has no function {function_name!r}")
-    source = inspect.getsourcefile(module)
-    if source is None:
+    source = getattr(module, "__file__", None)
+    if source is None or not source.endswith(".py"):
         raise UserError(f"{name!r}: {module_name} has no source file, so its version cannot be told")
     return Plugin(name, function, file_digest(Path(source)))

@@ -33,7 +33,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        lines = [_in_words(dict(item), file, node) for item in error.errors()]
+        lines = [_in_words(dict(item), file, node, data) for item in error.errors()]
         raise UserError("\n".join(lines)) from error
 
 
@@ -70,9 +70,9 @@ def _apply(data: dict[str, Any], override: str) -> None:
         raise UserError(f"--set {override!r}: the value is not valid YAML: {error}") from error
 
 
-def _in_words(item: Mapping[str, Any], file: Path, node: yaml.Node | None) -> str:
+def _in_words(item: Mapping[str, Any], file: Path, node: yaml.Node | None, data: Any) -> str:
     """One pydantic error as `file:line: key: what is wrong and what to do`."""
-    path = [str(p) for p in item["loc"] if str(p) not in {"vllm", "fake", "pruned", "model"} or p == item["loc"][-1]]
+    path = _without_kinds(item["loc"], data)
     line = _line_of(node, path)
     where = f"{file}:{line}" if line else str(file)
     key = ".".join(path) or "the recipe"
@@ -86,6 +86,17 @@ def _in_words(item: Mapping[str, Any], file: Path, node: yaml.Node | None) -> st
     message = str(item["msg"]).removeprefix("Value error, ")
     shown = f" (it is {item['input']!r})" if isinstance(item["input"], str | int | float | bool) else ""
     return f"{where}: {key}: {message}{shown}"
+
+
+def _without_kinds(location: Sequence[Any], data: Any) -> list[str]:
+    """Pydantic's path as the file has it: the kind of a union's member stands in the first, not in the second."""
+    path = []
+    for step in location:
+        if isinstance(data, dict) and step not in data and data.get("kind") == step:
+            continue
+        path.append(str(step))
+        data = data.get(step) if isinstance(data, dict) else None
+    return path
 
 
 def _line_of(node: yaml.Node | None, path: Sequence[str]) -> int | None:

@@ -91,19 +91,22 @@ def run(stages: Sequence[Stage], runs: Folder, run_folder: Folder, progress: Pro
 
 def ready_folder(runs: Folder) -> None:
     """Refuse a runs folder that cannot be written, before anything starts."""
-    probe = "writable"
     try:
-        runs.write_bytes(probe, b"")
-    except OSError as error:
-        raise UserError(f"the runs folder {runs.uri} cannot be written: {error}; choose another with --runs") from error
+        runs.write_bytes("writable", b"")
+    except (OSError, UserError) as error:
+        raise UserError(
+            f"the runs folder {runs.uri} cannot be written ({error}); choose another with --runs"
+        ) from error
 
 
 def _run_one(stage: Stage, runs: Folder, inputs: Mapping[str, Done], progress: Progress) -> Done:
     folder = runs.child(stage.folder_name)
     _drop_what_other_inputs_made(folder, inputs)
     began = time.monotonic()
-    outcome = stage.run(StageRun(folder, inputs, runs, progress))
-    progress.end()
+    try:
+        outcome = stage.run(StageRun(folder, inputs, runs, progress))
+    finally:
+        progress.end()
     return manifest.write(stage, folder, inputs, outcome, time.monotonic() - began)
 
 

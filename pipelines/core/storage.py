@@ -9,6 +9,7 @@ import os
 import re
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -49,7 +50,7 @@ class Folder:
 
     @property
     def name(self) -> str:
-        return self.uri.rstrip("/").rsplit("/", 1)[-1]
+        return self.uri.partition("?")[0].rstrip("/").rsplit("/", 1)[-1]
 
     @property
     def is_local(self) -> bool:
@@ -64,7 +65,8 @@ class Folder:
         return path
 
     def child(self, name: str) -> "Folder":
-        return Folder(f"{self.uri.rstrip('/')}/{_checked(name)}")
+        place, question, options = self.uri.partition("?")
+        return Folder(f"{place.rstrip('/')}/{_checked(name)}{question}{options}")
 
     def exists(self, name: str) -> bool:
         fs, base = self._place
@@ -100,6 +102,8 @@ class Folder:
                 os.fsync(handle.fileno())
             os.replace(temporary, target)
         except OSError as error:
+            with suppress(OSError):
+                os.remove(temporary)
             raise UserError(f"cannot write {target}: {error.strerror}") from error
 
     def read_json(self, name: str) -> Any:
@@ -139,6 +143,12 @@ class Folder:
         fs, base = self._place
         selector = pafs.FileSelector(base, recursive=True, allow_not_found=True)
         return sum(info.size or 0 for info in fs.get_file_info(selector) if info.is_file)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        fs, base = self._place
+        if self.exists(name):
+            fs.delete_file(f"{base}/{_checked(name)}")
 
     def delete(self) -> None:
         """Remove the folder and everything in it."""

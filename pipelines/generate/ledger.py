@@ -47,7 +47,7 @@ class Ledger(Generic[R]):
         self._seen.add(name)
         for record in records:
             self._where.setdefault(record.id, name)
-            self._recent[record.id] = record
+            self._recent.setdefault(record.id, record)
 
     def forget_recent(self, ids: Iterable[str]) -> None:
         """Let go of records that were settled; they stay on disk."""

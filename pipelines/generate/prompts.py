@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from jinja2.exceptions import TemplateSyntaxError
 from jinja2.sandbox import SandboxedEnvironment
 
 from pipelines.core.errors import UserError
@@ -37,6 +38,10 @@ class InstructionPrompt:
         source = path.read_text(encoding="utf-8")
         if "examples" not in source:
             raise UserError(f"instructions.prompt: {name!r} never uses `examples`, so all its prompts would be alike")
+        try:
+            SandboxedEnvironment().parse(source)
+        except TemplateSyntaxError as error:
+            raise UserError(f"instructions.prompt: {path}:{error.lineno}: {error.message}") from error
         return InstructionPrompt(source, "tagged" if "<instruction>" in source else "numbered", file_digest(path))
 
     @property
@@ -56,7 +61,8 @@ class InstructionPrompt:
         cut = finish_reason == "length"
         if self.shape == "tagged":
             found = _TAGGED.findall(text)
-            return [_clean(found[-1])] if found else [], cut and not found
+            last = _clean(found[-1]) if found else ""
+            return [last] if last else [], cut and not found
         pieces = [piece for piece in _NUMBER.split(text) if piece.strip()]
         return [_clean(piece) for piece in (pieces[:-1] if cut else pieces)], cut and bool(pieces)
 

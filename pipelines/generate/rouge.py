@@ -6,13 +6,16 @@ tokenizer keeps a-z and 0-9 only, so other scripts were never compared). F1 with
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from rapidfuzz import process
 from rapidfuzz.distance import Indel
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
-_TOKEN = re.compile(rf"[{_CJK}]|(?:(?![{_CJK}_])\w)+")
+# Accents and vowel signs of their own belong to the word they stand in; `\w` alone would cut it there.
+_MARKS = "".join(c for c in map(chr, range(0x300, 0xFE30)) if unicodedata.category(c) in ("Mn", "Mc"))
+_TOKEN = re.compile(rf"[{_CJK}]|(?:(?![{_CJK}_])[\w{_MARKS}])+")
 
 
 def tokens(text: str) -> list[str]:
@@ -38,13 +41,17 @@ class Pool:
         self._threshold = threshold
         self._texts: list[str] = []
         self._tokens: list[list[str]] = []
+        self._same: set[str] = set()
 
     def add(self, text: str) -> None:
+        self._same.add(text)
         self._texts.append(text)
         self._tokens.append(tokens(text))
 
     def nearest(self, text: str) -> Near | None:
-        """The most similar text above the threshold, or None."""
+        """The most similar text above the threshold, or None; the very same text is always near."""
+        if text in self._same:
+            return Near(text, 1.0)
         if not (candidate := tokens(text)) or not self._texts:
             return None
         found = process.extractOne(

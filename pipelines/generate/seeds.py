@@ -62,26 +62,18 @@ def read(path: Path, reader: str | None = None) -> tuple[list[Instruction], list
     """All good tasks in the file's order, and what was dropped with its line and reason."""
     good: dict[str, Instruction] = {}
     dropped: list[Dropped] = []
-    for where, task in enumerate(load_function(reader).call(path), 1) if reader else _lines(path):
-        reason = "" if isinstance(task, dict) else str(task)
-        instruction = None
-        if not reason:
-            instruction, reason = _parse(task)
+    tasks = enumerate(load_function(reader).call(path), 1) if reader else _lines(path)
+    for where, task in tasks:
+        instruction, reason = _parse(task)
         if instruction is not None and instruction.id in good:
             instruction, reason = None, "duplicate"
-        if instruction is None:
-            text = json.dumps(task, ensure_ascii=False, default=str)[:500]
-            dropped.append(
-                Dropped(
-                    key_of(STAGE, str(where), text),
-                    STAGE,
-                    reason.split(":")[0],
-                    text,
-                    f"{path.name}:{where}: {reason}",
-                )
-            )
-        else:
+        if instruction is not None:
             good[instruction.id] = instruction
+            continue
+        shown = json.dumps(task, ensure_ascii=False, default=str)[:500]
+        text = shown.encode("utf-8", "replace").decode()
+        id = key_of(STAGE, str(where), text)
+        dropped.append(Dropped(id, STAGE, reason.split(":")[0], text, f"{path.name}:{where}: {reason}"))
     return list(good.values()), dropped
 
 
@@ -107,18 +99,27 @@ def split(
     return kept, dropped
 
 
+class _NotJSON(str):
+    """A line that could not be read, as its error's words."""
+
+
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """(line number from 1, parsed JSON or the words of what is wrong)."""
+    """(line number from 1, what the line holds)."""
     for number, raw in enumerate(path.read_bytes().splitlines(), 1):
         if not raw.strip():
             continue
         try:
             yield number, json.loads(raw)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            yield number, f"not JSON: {error}"
+            yield number, _NotJSON(error)
 
 
-def _parse(task: dict[str, Any]) -> tuple[Instruction | None, str]:
+def _parse(task: Any) -> tuple[Instruction | None, str]:
+    """The task as an Instruction, or the reason why it is none (what follows a colon is not counted by)."""
+    if isinstance(task, _NotJSON):
+        return None, f"not JSON: {task}"
+    if not isinstance(task, dict):
+        return None, "not a task: an object with an instruction is expected"
     text = task.get("instruction")
     if not isinstance(text, str) or not text.strip():
         return None, "no instruction"
@@ -126,9 +127,12 @@ def _parse(task: dict[str, Any]) -> tuple[Instruction | None, str]:
     if not _are_instances(instances):
         return None, "bad instances: a list of {input, output} texts is expected"
     first = instances[0] if instances else {"input": "", "output": ""}
-    text, input = " ".join(text.split()), first["input"].strip()
-    id = Instruction.make_id(text, input)
-    return Instruction(id, text, input, "seed", "train", (), "", first["output"].strip()), ""
+    text, input, output = " ".join(text.split()), first["input"].strip(), first["output"].strip()
+    try:
+        f"{text}{input}{output}".encode()
+    except UnicodeEncodeError:
+        return None, "bad text: half a character"
+    return Instruction(Instruction.make_id(text, input), text, input, "seed", "train", (), "", output), ""
 
 
 def _are_instances(value: Any) -> bool:

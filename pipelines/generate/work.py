@@ -95,9 +95,17 @@ class ShardWorker(Generic[Row]):
         self, requests: Sequence[Request | ScoreRequest], have: dict[str, Asked], failed: dict[str, str]
     ) -> None:
         """Ask all at once; commit to the ledger every few records, or seconds, as they come."""
-        unsaved: list[Asked] = []
-        last = time.monotonic()
         pending = {asyncio.ensure_future(self._one(r, failed)) for r in requests}
+        try:
+            await self._save_as_they_come(pending, have)
+        finally:
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+
+    async def _save_as_they_come(self, tasks: set[asyncio.Task[Asked | None]], have: dict[str, Asked]) -> None:
+        unsaved: list[Asked] = []
+        last, pending = time.monotonic(), set(tasks)
         while pending:
             finished, pending = await asyncio.wait(pending, timeout=FLUSH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             unsaved += [record for record in (task.result() for task in finished) if record is not None]

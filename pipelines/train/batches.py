@@ -7,7 +7,7 @@ Shape letters: T tokens of a pack, N weighted tokens, K candidates.
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -32,9 +32,10 @@ class Batch:
     signal_logprobs_NK: Tensor | None
     has_signal_N: Tensor  # 1 where a soft target exists
 
-    @property
-    def tokens(self) -> int:
-        return int(self.ids_1T.shape[1])
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch with its tensors on `device`."""
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Batch(**{n: v.to(device) if isinstance(v, Tensor) else v for n, v in moved.items()})
 
 
 def order(examples: int, epochs: int, per_step: int, seed: int) -> list[list[int]]:

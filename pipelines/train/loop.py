@@ -48,7 +48,7 @@ def work(job: TrainJob, board: Any) -> None:
         stop = False
         if rank == 0:
             stop = ray.get(board.tell.remote(StepDone(number + 1, len(steps), tokens, losses, rate)))
-        stop = bool(_most(int(stop)))
+        stop = bool(_most(int(stop), engine.device))
         last = number + 1 == len(steps)
         if last:
             _export(engine, job, rank)
@@ -81,16 +81,17 @@ def _step(
     coefficients = {str(name): value for name, value in config.losses.items()}
     names = sorted(coefficients)
     local = counts(mine, signals, config.normalise, kd)
-    *counted, tokens = _summed([*(local.get(n, 0) for n in names), sum(len(e.token_ids) for e in mine)])
+    mine_tokens = sum(len(e.token_ids) for e in mine)
+    *counted, tokens = _summed([*(local.get(n, 0) for n in names), mine_tokens], engine.device)
     total = dict(zip(names, counted, strict=True))
     for group in engine.optimizer.param_groups:
         group["lr"] = rate
     rows = packs(mine, config.tokens_per_pack)
-    most = _most(len(rows))
+    most = _most(len(rows), engine.device)
     sums = dict.fromkeys(names, 0.0)
     for n in range(most):
         # A rank with fewer packs computes a weightless one: under ZeRO every forward is a collective.
-        batch = collate(rows[n], signals) if n < len(rows) else _weightless()
+        batch = (collate(rows[n], signals) if n < len(rows) else _weightless()).to(engine.device)
         parts = loss_sums(logprobs_of(engine, batch), batch, config.normalise, kd)
         engine.set_gradient_accumulation_boundary(n + 1 == most)
         # DeepSpeed divides gradients by the world size; N_c counts all ranks already.
@@ -98,7 +99,7 @@ def _step(
         for name in sums.keys() & parts.keys():
             sums[name] += float(parts[name].detach())
     engine.step()
-    means = _summed([sums[n] for n in names])
+    means = _summed([sums[n] for n in names], engine.device)
     return int(tokens), {n: m / total[n] for n, m in zip(names, means, strict=True) if total[n]}
 
 
@@ -110,15 +111,16 @@ def _weightless() -> Batch:
     return batch
 
 
-def _summed(values: Sequence[float]) -> list[float]:
+def _summed(values: Sequence[float], device: torch.device) -> list[float]:
     """The values summed over ranks."""
-    tensor = torch.tensor(values, dtype=torch.float64)
+    tensor = torch.tensor(values, dtype=torch.float64, device=device)
     torch.distributed.all_reduce(tensor)
     return [float(v) for v in tensor]
 
 
-def _most(value: int) -> int:
-    tensor = torch.tensor([value])
+def _most(value: int, device: torch.device) -> int:
+    """The largest value of all ranks."""
+    tensor = torch.tensor([value], device=device)
     torch.distributed.all_reduce(tensor, op=torch.distributed.ReduceOp.MAX)
     return int(tensor[0])
 

@@ -39,7 +39,7 @@ def loss_sums(logprobs_NV: Tensor, batch: Batch, normalise: Normalise, kd: bool)
     share_N = _example_share(batch) if normalise == "per_example" else torch.ones_like(batch.weights_N)
     sums: dict[str, Tensor] = {}
     for name in sorted(set(batch.component)):
-        is_of = torch.tensor([c == name for c in batch.component])[batch.example_N]
+        is_of = torch.tensor([c == name for c in batch.component], device=batch.example_N.device)[batch.example_N]
         weights_N = batch.weights_N * is_of * share_N
         sums[name] = cross_entropy(logprobs_NV, batch.targets_N, weights_N)
     if kd and batch.signal_ids_NK is not None and batch.signal_logprobs_NK is not None:

@@ -41,7 +41,9 @@ PIECES = [
 def variant(tiny_model_folder: Path, tmp_path: Path) -> Variant:
     """The tiny model with a template, a configuration or a post-processor of the test's own."""
 
-    def make(template: str | None = None, config: dict[str, object] | None = None, trims: bool = False) -> ChatTokenizer:
+    def make(
+        template: str | None = None, config: dict[str, object] | None = None, trims: bool = False
+    ) -> ChatTokenizer:
         folder = tmp_path / "model"
         shutil.copytree(tiny_model_folder, folder)
         if template is not None:
@@ -117,7 +119,13 @@ def test_words_that_look_like_markers_have_the_role_of_their_place(tokenizer: Ch
 def test_a_template_that_trims_is_followed(variant: Variant) -> None:
     trims = variant("{% for m in messages %}[{{ m.role }}]{{ m.content | trim }}<|im_end|>{% endfor %}")
     talk: list[Message] = [{"role": "user", "content": "\n Why? "}, {"role": "assistant", "content": " So.\n"}]
-    expected = [("template", "[user]"), ("user", "Why?"), ("template", "[assistant]"), ("assistant", "So."), ("end", "")]
+    expected = [
+        ("template", "[user]"),
+        ("user", "Why?"),
+        ("template", "[assistant]"),
+        ("assistant", "So."),
+        ("end", ""),
+    ]
     assert by_role(trims, talk) == expected
 
 

@@ -7,8 +7,18 @@ import pytest
 
 HEAVY = {"ray", "torch", "vllm", "transformers", "deepspeed"}
 
-CORE = "import pkgutil, pipelines.core as core\nfor m in pkgutil.iter_modules(core.__path__): __import__(f'pipelines.core.{m.name}')"
-MAIN = "import runpy\ntry: runpy.run_module('pipelines.cli', run_name='__main__')\nexcept SystemExit as e: assert not e.code"
+CORE = """
+import pkgutil, pipelines.core
+for module in pkgutil.iter_modules(pipelines.core.__path__):
+    __import__(f"pipelines.core.{module.name}")
+"""
+MAIN = """
+import runpy
+try:
+    runpy.run_module("pipelines.cli", run_name="__main__")
+except SystemExit as ended:
+    assert not ended.code
+"""
 HELP = f"sys.argv = ['tutelage', '--help']\n{MAIN}"
 RUN_HELP = f"sys.argv = ['tutelage', 'run', '--help']\n{MAIN}"
 PLAN = "from pipelines.runs import api"

@@ -14,7 +14,9 @@ def test_a_function_is_found_in_the_working_folder_and_knows_its_version(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "user_code_of_filters.py").write_text("def short(text):\n    return 'short' if len(text) < 9 else None\n")
+    (tmp_path / "user_code_of_filters.py").write_text(
+        "def short(text):\n    return 'short' if len(text) < 9 else None\n"
+    )
     found = load_function("user_code_of_filters:short")
     assert found.call("Why?") == "short"
     assert found.digest == file_digest(tmp_path / "user_code_of_filters.py")

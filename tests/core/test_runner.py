@@ -110,7 +110,9 @@ def test_what_was_begun_is_kept_unless_its_input_changed(toy: Toy) -> None:
     assert not longer.child("rows").exists("made-before")
 
 
-@pytest.mark.parametrize("error", [RuntimeError("the engine is gone"), KeyboardInterrupt()], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize(
+    "error", [RuntimeError("the engine is gone"), KeyboardInterrupt()], ids=lambda e: type(e).__name__
+)
 def test_a_failure_is_recorded_and_the_next_run_goes_on(toy: Toy, error: BaseException) -> None:
     toy.trouble = {"count": error}
     with pytest.raises(type(error)):

@@ -12,9 +12,7 @@ def nothing(_: StageRun) -> Outcome:
     return Outcome(0, "")
 
 
-def stage(
-    name: str = "answers", version: int = 1, config: Mapping[str, Any] | None = None, **inputs: Stage
-) -> Stage:
+def stage(name: str = "answers", version: int = 1, config: Mapping[str, Any] | None = None, **inputs: Stage) -> Stage:
     return Stage(name, version, {"k": 1} if config is None else config, inputs, nothing)
 
 

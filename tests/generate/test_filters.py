@@ -68,9 +68,7 @@ def config(*filters: str) -> Instructions:
         ((), "", None),
     ],
 )
-def test_the_first_reason_in_the_recipes_order_counts(
-    filters: tuple[str, ...], text: str, reason: str | None
-) -> None:
+def test_the_first_reason_in_the_recipes_order_counts(filters: tuple[str, ...], text: str, reason: str | None) -> None:
     assert first_reason(text, chain(config(*filters))) == reason
 
 

@@ -20,7 +20,13 @@ def test_a_numbered_prompt_leaves_the_next_number_open() -> None:
 
 def test_a_tagged_prompt_shows_each_example_in_its_tag() -> None:
     shown = TAGGED.render(["List ten rivers.", "Name two."])
-    assert "<instruction>List ten rivers.</instruction>\n<instruction>Name two.</instruction>" in shown
+    assert shown.split()[-5:] == [
+        "<instruction>List",
+        "ten",
+        "rivers.</instruction>",
+        "<instruction>Name",
+        "two.</instruction>",
+    ]
     assert TAGGED.is_chat
     assert TAGGED.stop(2) == ()
 
@@ -28,10 +34,10 @@ def test_a_tagged_prompt_shows_each_example_in_its_tag() -> None:
 @pytest.mark.parametrize(
     ("text", "finish", "candidates", "cut"),
     [
-        (" List ten\n  rivers.\n4. name two  kings.\n5) Go.", "stop", ["List ten rivers.", "Name two kings.", "Go."], False),
+        (" List ten\n  rivers.\n4. name  two.\n5) Go.", "stop", ["List ten rivers.", "Name two.", "Go."], False),
         (" List ten rivers.\n4. Name two ki", "length", ["List ten rivers."], True),
         (" List ten ri", "length", [], True),
-        (" Explain why 3.5 is not 4.\n 4. Say when 1984 was.", "stop", ["Explain why 3.5 is not 4.", "Say when 1984 was."], False),
+        (" Is 3.5 above 4.\n 4. When was 1984.", "stop", ["Is 3.5 above 4.", "When was 1984."], False),
         (" \n4.\n5. ", "stop", [], False),
         ("", "length", [], False),
     ],

@@ -81,7 +81,9 @@ def test_a_line_that_is_no_task_has_a_reason_that_can_be_counted(write: Callable
 def test_half_a_character_is_dropped_and_can_be_written(
     write: Callable[..., Path], stage_run: Callable[..., StageRun]
 ) -> None:
-    file = write(b'{"instruction": "Explain \\ud83d"}', *(task(text) for text in ("Sing.", "Count rivers.", "Bake it.", "Go.")))
+    file = write(
+        b'{"instruction": "Explain \\ud83d"}', *(task(text) for text in ("Sing.", "Count rivers.", "Bake it.", "Go."))
+    )
     run = stage_run("seeds")
     assert seeds.run(Seeds(tasks=str(file), held_out=2), 17, 0.7, run).rows == 4
     assert len(list(parts.dropped_of(run.folder))) == 1
@@ -124,7 +126,9 @@ def test_the_split_is_seeded_and_apart(stage_run: Callable[..., StageRun]) -> No
 
 
 def test_a_training_task_like_a_held_out_one_is_dropped() -> None:
-    texts = [f"{verb} a {thing}." for thing in ("short poem about rain", "long letter to Rome") for verb in ("Write", "Make")]
+    texts = [
+        f"{verb} a {thing}." for thing in ("short poem about rain", "long letter to Rome") for verb in ("Write", "Make")
+    ]
     tasks = [Instruction(Instruction.make_id(t, ""), t, "", "seed", "train", (), "", "") for t in texts]
     twins = dict(zip(texts, [texts[1], texts[0], texts[3], texts[2]], strict=True))
     kept, dropped = seeds.split(tasks, 1, 17, 0.7)
@@ -137,7 +141,7 @@ def test_a_training_task_like_a_held_out_one_is_dropped() -> None:
 def test_the_stage_writes_both_splits_and_what_it_dropped(
     write: Callable[..., Path], stage_run: Callable[..., StageRun]
 ) -> None:
-    words = "river bread engine winter garden library violin market".split()
+    words = ["river", "bread", "engine", "winter", "garden", "library", "violin", "market"]
     file = write(b"{", *(task(f"Explain what a {w} is to {v}.") for w, v in zip(words, words[::-1], strict=True)))
     run = stage_run("seeds")
     outcome = seeds.run(Seeds(tasks=str(file), held_out=3), 17, 0.9, run)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -49,7 +50,7 @@ def test_a_packs_rows_belong_to_the_tokens_they_name(talk: list[TrainExample]) -
 def test_order_is_seeded_and_each_epoch_shows_every_example_once() -> None:
     steps = order(examples=10, epochs=3, per_step=4, seed=5)
     assert [len(step) for step in steps] == [4, 4, 2] * 3
-    epochs = [sum(steps[at : at + 3], []) for at in (0, 3, 6)]
+    epochs = [list(chain(*steps[at : at + 3])) for at in (0, 3, 6)]
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
     assert steps == order(10, 3, 4, seed=5)
@@ -60,7 +61,7 @@ def test_order_is_seeded_and_each_epoch_shows_every_example_once() -> None:
 def test_shares_of_a_step_are_a_partition(world: int) -> None:
     step = [7, 3, 9, 1]
     shares = [share(step, rank, world) for rank in range(world)]
-    assert Counter(sum(shares, [])) == Counter(step)
+    assert Counter(chain(*shares)) == Counter(step)
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 

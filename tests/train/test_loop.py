@@ -127,9 +127,7 @@ def alone(ray_session: Session, lesson: Lesson, tmp_path_factory: pytest.TempPat
     return folder, lesson.train(ray_session, folder, CONFIG, Shown())
 
 
-def test_one_worker_ends_where_plain_torch_ends(
-    alone: tuple[Path, Outcome], lesson: Lesson, by_torch: Weights
-) -> None:
+def test_one_worker_ends_where_plain_torch_ends(alone: tuple[Path, Outcome], lesson: Lesson, by_torch: Weights) -> None:
     _assert_equal(_exported(alone[0]), by_torch, atol=1e-5)
     start = _weights(_load(lesson.model))
     assert max((by_torch[name] - start[name]).abs().max() for name in start) > 1e-3  # and it went somewhere

@@ -1,0 +1,52 @@
+"""Answers: what is asked, what is kept, what is dropped and why."""
+
+from dataclasses import replace
+from typing import Any, Literal
+
+import pytest
+
+from pipelines.core.chat import ChatTokenizer
+from pipelines.core.config import Answers
+from pipelines.core.records import Answer, Completion, Dropped, Instruction
+from pipelines.generate.answers import AnswerWork
+from pipelines.generate.teacher import TeacherId
+
+ROW = Instruction("i1", "List ten rivers.", "Asia only", "seed", "train", (), "", "")
+SAID = Completion("c1", "digest-1", "", " The Ob, \n", (1, 2), "stop", 3)
+
+
+@pytest.fixture
+def work(tokenizer: ChatTokenizer) -> Any:
+    def make(cut_off: Literal["keep", "drop"] = "keep") -> AnswerWork:
+        return AnswerWork("references", Answers(teacher="main", cut_off=cut_off), TeacherId("main", "d"), tokenizer)
+
+    return make
+
+
+def test_the_instruction_and_its_input_are_one_chat_turn(work: Any, tokenizer: ChatTokenizer) -> None:
+    request = work().request(ROW)
+    assert request.prompt == "List ten rivers.\n\nAsia only"
+    turn = "<|im_start|>user\nList ten rivers.\n\nAsia only<|im_end|>\n<|im_start|>assistant\n"
+    assert list(request.prompt_ids)[-len(tokenizer.encode(turn)) :] == tokenizer.encode(turn)
+
+
+def test_an_answer_leads_back_to_its_instruction_and_its_completion(work: Any) -> None:
+    answer = work().settle(ROW, SAID)
+    assert isinstance(answer, Answer)
+    assert (answer.instruction_id, answer.completion_id, answer.text) == ("i1", "c1", "The Ob,")
+    assert answer.prompt == ROW.as_prompt()
+    assert answer.id != work().settle(replace(ROW, id="i2"), SAID).id
+    assert answer.id != work().settle(ROW, replace(SAID, id="c2")).id
+
+
+@pytest.mark.parametrize("finish", ["stop", "length"])
+def test_an_empty_answer_is_dropped(work: Any, finish: str) -> None:
+    dropped = work("drop").settle(ROW, replace(SAID, text=" \n", finish_reason=finish))
+    assert dropped == Dropped("i1", "references", "empty answer", "List ten rivers.", "")
+
+
+def test_a_cut_off_answer_is_kept_as_such_or_dropped(work: Any) -> None:
+    cut = replace(SAID, finish_reason="length")
+    assert work("keep").settle(ROW, cut).finish_reason == "length"
+    assert work("drop").settle(ROW, cut) == Dropped("i1", "references", "cut off", "List ten rivers.", "The Ob,")
+    assert isinstance(work("drop").settle(ROW, SAID), Answer)
