@@ -50,6 +50,14 @@ def test_a_retried_shard_takes_the_place_of_the_first(runs: Folder) -> None:
     assert list(parts.dropped_of(runs)) == []
 
 
+def test_facts_of_shards_are_summed_without_their_rows(runs: Folder) -> None:
+    for number, tokens in enumerate((5, 7)):
+        parts.write_shard(runs, Shard(number, "", 0, 0), answers(number), Answer, [], {"output_tokens": tokens})
+    parts.write_shard(runs, Shard(2, "", 0, 0), [], Answer, [])
+    assert (parts.total(runs, "output_tokens"), parts.total(runs, "prompt_tokens")) == (12, 0)
+    assert list(parts.rows_of(runs, Answer)) == answers(0, 1)
+
+
 def test_a_stage_that_kept_nothing_still_has_its_part(runs: Folder) -> None:
     parts.write_rows(runs, [], Answer, [dropped("i1", "empty answer")])
     assert parts.summary(runs, Answer) == (0, f"{0:064x}", {"empty answer": 1})

@@ -80,6 +80,12 @@ def test_a_teacher_may_have_the_name_of_a_kind(file: Path) -> None:
     assert f"{file}:4: teachers.fake.latency: there is no such key; did you mean 'latency_s'?" in complaint(file)
 
 
+def test_a_key_of_another_kind_is_told_as_such(file: Path) -> None:
+    told = complaint(rewritten(file, "    kind: pruned\n    teacher: main", "    kind: model\n    model: mine"))
+    assert f"{file}:14: student.init.layers: there is no such key" in told
+    assert "did you mean 'layers'" not in told
+
+
 def test_names_that_do_not_meet_are_told(file: Path) -> None:
     assert "answers.teacher names 'none'; the teachers are ['main']" in complaint(file, "answers.teacher=none")
 

@@ -65,6 +65,11 @@ def test_a_child_keeps_the_options_of_an_object_store() -> None:
     assert child.name == "stage"
 
 
+def test_a_local_path_may_hold_a_question_mark(tmp_path: Path) -> None:
+    Folder(str(tmp_path / "why?" / "runs")).child("stage").write_bytes("a", b"1")
+    assert (tmp_path / "why?" / "runs" / "stage" / "a").read_bytes() == b"1"
+
+
 def test_what_is_not_there_is_empty_and_what_is_deleted_is_gone(runs: Folder) -> None:
     assert (runs.files(), runs.folders(), runs.size(), runs.exists("a")) == ([], [], 0, False)
     runs.child("stage").write_bytes("a", b"123")
