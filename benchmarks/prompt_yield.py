@@ -50,7 +50,8 @@ async def measure(name: str, requests: int, teacher: VLLMTeacher, identity: Teac
     dropped = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
     for instruction in rounds.kept[:5]:
         print(f"  {name}: {instruction.text}")
-    return f"| {name} | {requests} | {kept} | {kept / requests:.2f} | {tokens / max(1, kept):.0f} | {seconds:.0f} | {dropped} |"
+    cells = [name, requests, kept, f"{kept / requests:.2f}", f"{tokens / max(1, kept):.0f}", f"{seconds:.0f}", dropped]
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 async def main() -> None:

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypedDict
 
+from jinja2 import Template
 from jinja2.exceptions import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer as _Tokenizer
@@ -60,12 +61,15 @@ class ChatTokenizer:
         self.__dict__.update(state)
 
     @cached_property
-    def _template(self) -> str:
+    def _template(self) -> Template:
         file = Path(self.folder) / "chat_template.jinja"
         template = file.read_text(encoding="utf-8") if file.is_file() else self._config.get("chat_template")
         if not isinstance(template, str):
             raise UserError(f"{self.folder} has no chat template; a chat teacher or student needs one")
-        return template
+        try:
+            return _environment().from_string(template)
+        except TemplateError as error:
+            raise UserError(f"{self.folder}: the chat template cannot be read: {error}") from error
 
     @cached_property
     def eos(self) -> str:
@@ -106,8 +110,7 @@ class ChatTokenizer:
     def render(self, messages: Sequence[Message], for_answer: bool = False) -> str:
         """The conversation as the model sees it; `for_answer` opens the assistant's turn."""
         try:
-            template = _environment().from_string(self._template)
-            return template.render(
+            return self._template.render(
                 messages=list(messages),
                 add_generation_prompt=for_answer,
                 eos_token=self.eos,

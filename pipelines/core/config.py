@@ -102,6 +102,12 @@ class Instructions(Strict):
     max_words: int = Field(150, ge=1)
     max_rouge_l: float = Field(0.7, gt=0, le=1)
 
+    @model_validator(mode="after")
+    def _ordered(self) -> "Instructions":
+        if self.min_words > self.max_words:
+            raise ValueError(f"min_words ({self.min_words}) is above max_words ({self.max_words})")
+        return self
+
 
 class Answers(Strict):
     """One answer per instruction, by a chat teacher."""

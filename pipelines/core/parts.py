@@ -14,6 +14,7 @@ from pipelines.core.storage import Folder
 
 R = TypeVar("R")
 SHARD_ROWS = 32
+PART_ROWS = 8 * SHARD_ROWS
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,11 @@ def write_shard(
 
 
 def write_rows(folder: Folder, rows: Sequence[R], kind: type[R], dropped: Sequence[Dropped] = ()) -> None:
-    """All rows of a small stage as one part."""
-    write_shard(folder, Shard(0, "", 0, len(rows)), list(rows), kind, list(dropped))
+    """All rows of a stage that is made in one go; parts stay small, so that a shard's reader reads little else."""
+    cuts = range(0, max(1, len(rows)), PART_ROWS)
+    for number, start in enumerate(cuts):
+        part = list(rows[start : start + PART_ROWS])
+        write_shard(folder, Shard(number, "", 0, 0), part, kind, list(dropped) if number == 0 else [])
 
 
 def has_shard(folder: Folder, shard: Shard) -> bool:

@@ -20,11 +20,11 @@ SHIPPED = Path(__file__).parents[1] / "recipes"
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe: a file's path, or the name of a shipped one. UserError names key, file and line."""
     file = find(path)
-    text = file.read_text(encoding="utf-8")
     try:
+        text = file.read_text(encoding="utf-8")
         data = yaml.safe_load(text)
         node = yaml.compose(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: not valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise UserError(f"{file}: a recipe is a mapping of keys to values; this file holds {data!r}")
@@ -78,7 +78,7 @@ def _in_words(item: Mapping[str, Any], file: Path, node: yaml.Node | None, data:
     key = ".".join(path) or "the recipe"
     if item["type"] == "extra_forbidden":
         known = _fields_at(path[:-1])
-        near = difflib.get_close_matches(path[-1], known, n=1)
+        near = difflib.get_close_matches(path[-1], [k for k in known if k != path[-1]], n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(sorted(known))}"
         return f"{where}: {key}: there is no such key; {hint}"
     if item["type"] == "missing":
@@ -89,13 +89,18 @@ def _in_words(item: Mapping[str, Any], file: Path, node: yaml.Node | None, data:
 
 
 def _without_kinds(location: Sequence[Any], data: Any) -> list[str]:
-    """Pydantic's path as the file has it: the kind of a union's member stands in the first, not in the second."""
-    path = []
+    """Pydantic's path as the file has it: a union's member appears in the first by its kind, not in the second."""
+    path: list[str] = []
+    of_union = False
     for step in location:
-        if isinstance(data, dict) and step not in data and data.get("kind") == step:
+        if of_union and isinstance(data, dict) and data.get("kind") == step:
+            of_union = False
+            continue
+        if step == "[key]":
             continue
         path.append(str(step))
         data = data.get(step) if isinstance(data, dict) else None
+        of_union = path[:-1] == ["teachers"] or path == ["student", "init"]
     return path
 
 

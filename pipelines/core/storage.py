@@ -50,7 +50,7 @@ class Folder:
 
     @property
     def name(self) -> str:
-        return self.uri.partition("?")[0].rstrip("/").rsplit("/", 1)[-1]
+        return self._parts()[0].rstrip("/").rsplit("/", 1)[-1]
 
     @property
     def is_local(self) -> bool:
@@ -65,7 +65,7 @@ class Folder:
         return path
 
     def child(self, name: str) -> "Folder":
-        place, question, options = self.uri.partition("?")
+        place, question, options = self._parts()
         return Folder(f"{place.rstrip('/')}/{_checked(name)}{question}{options}")
 
     def exists(self, name: str) -> bool:
@@ -155,6 +155,10 @@ class Folder:
         fs, base = self._place
         if fs.get_file_info(base).type != pafs.FileType.NotFound:
             fs.delete_dir(base)
+
+    def _parts(self) -> tuple[str, str, str]:
+        """(place, "?", options): an object store's URI may carry options, a local path has none."""
+        return self.uri.partition("?") if "://" in self.uri else (self.uri, "", "")
 
     def _entries(self) -> list[tuple[str, bool]]:
         fs, base = self._place

@@ -5,6 +5,7 @@ runs. Readers keep the first copy of an id, so a part written twice by a retried
 """
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Generic, TypeVar
 
 from pipelines.core.hashing import key_of
@@ -21,13 +22,10 @@ class Ledger(Generic[R]):
     def __init__(self, runs: Folder, teacher: TeacherId, kind: type[R]) -> None:
         self.folder = runs.child(f"{_NAMES[kind]}-{teacher.digest[:16]}")
         self._kind: type[R] = kind
-        self._where: dict[str, str] = {}  # id -> part
-        self._seen: set[str] = set()
         self._recent: dict[str, R] = {}
 
     def find(self, ids: Iterable[str]) -> dict[str, R]:
         """The records that are there among `ids`."""
-        self._look_for_new_parts()
         wanted = set(ids)
         found = {id: self._recent[id] for id in wanted if id in self._recent}
         by_part: dict[str, set[str]] = {}
@@ -44,22 +42,23 @@ class Ledger(Generic[R]):
         """Commit records as one part, named by its ids. They are safe when this returns."""
         name = f"part-{key_of(sorted(record.id for record in records))}.parquet"
         self.folder.write_records(name, list(records), self._kind)
-        self._seen.add(name)
         for record in records:
-            self._where.setdefault(record.id, name)
-            self._recent.setdefault(record.id, record)
+            if self._where.setdefault(record.id, name) == name:
+                self._recent[record.id] = record
 
     def forget_recent(self, ids: Iterable[str]) -> None:
         """Let go of records that were settled; they stay on disk."""
         for id in ids:
             self._recent.pop(id, None)
 
-    def _look_for_new_parts(self) -> None:
+    @cached_property
+    def _where(self) -> dict[str, str]:
+        """id -> part. What was there at first use, and what this process added; others work on other shards."""
+        where: dict[str, str] = {}
         for part in self.folder.files(".parquet"):
-            if part not in self._seen:
-                self._seen.add(part)
-                for id in self.folder.read_column(part, "id"):
-                    self._where.setdefault(id, part)
+            for id in self.folder.read_column(part, "id"):
+                where.setdefault(id, part)
+        return where
 
 
 _NAMES: dict[type, str] = {Completion: "completions", SoftTargets: "signals"}

@@ -64,9 +64,14 @@ async def run_here(run: ShardRun, teacher: Teacher, progress: Progress) -> None:
     worker: ShardWorker[Any] = ShardWorker(run, teacher)
     for group in _groups(list(run.shards), SHARDS_AT_ONCE):
         tasks = [asyncio.ensure_future(worker.do(shard)) for shard in group]
-        for next_done in asyncio.as_completed(tasks):
-            done: ShardDone = await next_done
-            progress.advance(done.rows, done.tokens)
+        try:
+            for next_done in asyncio.as_completed(tasks):
+                done: ShardDone = await next_done
+                progress.advance(done.rows, done.tokens)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _groups(shards: list[Shard], size: int) -> Iterator[list[Shard]]:

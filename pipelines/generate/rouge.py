@@ -15,7 +15,7 @@ from rapidfuzz.distance import Indel
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 # Accents and vowel signs of their own belong to the word they stand in; `\w` alone would cut it there.
 _MARKS = "".join(c for c in map(chr, range(0x300, 0xFE30)) if unicodedata.category(c) in ("Mn", "Mc"))
-_TOKEN = re.compile(rf"[{_CJK}]|(?:(?![{_CJK}_])[\w{_MARKS}])+")
+_TOKEN = re.compile(rf"[{_CJK}]|(?:(?![{_CJK}_])\w[{_MARKS}]*)+")
 
 
 def tokens(text: str) -> list[str]:

@@ -104,16 +104,28 @@ class ShardWorker(Generic[Row]):
             await asyncio.gather(*pending, return_exceptions=True)
 
     async def _save_as_they_come(self, tasks: set[asyncio.Task[Asked | None]], have: dict[str, Asked]) -> None:
+        """Whatever ends this early, what had come by then is in the ledger."""
         unsaved: list[Asked] = []
         last, pending = time.monotonic(), set(tasks)
-        while pending:
-            finished, pending = await asyncio.wait(pending, timeout=FLUSH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            unsaved += [record for record in (task.result() for task in finished) if record is not None]
-            due = len(unsaved) >= FLUSH_ROWS or time.monotonic() - last >= FLUSH_SECONDS
-            if unsaved and (due or not pending):
-                self._ledger.add(unsaved)
-                have.update({record.id: record for record in unsaved})
-                unsaved, last = [], time.monotonic()
+        try:
+            while pending:
+                finished, pending = await asyncio.wait(
+                    pending, timeout=FLUSH_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                )
+                lost = [task for task in finished if task.exception() is not None]
+                unsaved += [r for task in finished - set(lost) if (r := task.result()) is not None]
+                if lost:
+                    lost[0].result()
+                if len(unsaved) >= FLUSH_ROWS or time.monotonic() - last >= FLUSH_SECONDS:
+                    self._save(unsaved, have)
+                    unsaved, last = [], time.monotonic()
+        finally:
+            self._save(unsaved, have)
+
+    def _save(self, records: list[Asked], have: dict[str, Asked]) -> None:
+        if records:
+            self._ledger.add(records)
+            have.update({record.id: record for record in records})
 
     async def _one(self, request: Request | ScoreRequest, failed: dict[str, str]) -> Asked | None:
         try:

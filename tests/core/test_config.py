@@ -35,6 +35,7 @@ def changed(data: dict[str, Any], dotted: str, value: object) -> dict[str, Any]:
         ("student.train.losses", {"rationale": 1.0}, "rationale"),
         ("teachers.main.pool", {"min": 3, "max": 2}, "min (3) is above max (2)"),
         ("teachers.main.kind", "oracle", "oracle"),
+        ("instructions.min_words", 200, "max_words (150)"),
         ("instructions.sampling.top_p", 0, "greater than 0"),
         ("student.train.learning_rate", float("nan"), "learning_rate"),
     ],

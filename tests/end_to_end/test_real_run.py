@@ -98,7 +98,9 @@ def endpoint(home: Path, run_folder: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "pipelines.cli", "serve", run_folder.name]
     log = home / "serve.log"
     with log.open("w") as out:
-        server = subprocess.Popen(command, cwd=home, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+        server = subprocess.Popen(
+            command, cwd=home, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+        )
     try:
         deadline = time.monotonic() + 600
         while not (found := re.search(r"endpoint: (http\S+)", log.read_text())):
@@ -118,11 +120,17 @@ def test_an_openai_client_reaches_both_models(endpoint: str) -> None:
     assert {m.id for m in client.models.list()} >= {"teacher", "student"}
     for model in ("teacher", "student"):
         answer = client.chat.completions.create(
-            model=model, messages=[{"role": "user", "content": "What is the capital of France?"}], max_tokens=16, temperature=0
+            model=model,
+            messages=[{"role": "user", "content": "What is the capital of France?"}],
+            max_tokens=16,
+            temperature=0,
         )
         assert answer.choices[0].message.content
     said = client.chat.completions.create(
-        model="teacher", messages=[{"role": "user", "content": "What is the capital of France?"}], max_tokens=16, temperature=0
+        model="teacher",
+        messages=[{"role": "user", "content": "What is the capital of France?"}],
+        max_tokens=16,
+        temperature=0,
     )
     assert "Paris" in (said.choices[0].message.content or "")
 
