@@ -61,7 +61,9 @@ def setup(folder: Path, engine: Engine, session: Session) -> EngineSetup:
 def serve_config(model_name: str, replica: EngineSetup, max_replicas: int = 1) -> dict[str, Any]:
     """The fields of a `ray.serve.llm.LLMConfig` for one served model."""
     bundle = {"GPU": 1, "CPU": 1} if replica.num_gpus else {"CPU": 1}
-    kwargs = {name: value for name, value in replica.args.items() if name != "model"}
+    # Ray Serve LLM names the model itself, and on CPU insists on a worker process of its own.
+    set_by_serve = ("model", "distributed_executor_backend")
+    kwargs = {name: value for name, value in replica.args.items() if name not in set_by_serve}
     return {
         "model_loading_config": {"model_id": model_name, "model_source": replica.args["model"]},
         "placement_group_config": {"bundles": [bundle] * max(1, int(replica.num_gpus))},

@@ -69,6 +69,9 @@ def _quiet() -> None:
 
 
 def quiet_logs() -> None:
-    """Libraries set their loggers to INFO when they start; call this after."""
+    """Libraries set their loggers to INFO, and a handler on the terminal, when they start; call this after."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+            handler.setLevel(logging.ERROR)
     for name in ("ray", "ray.data", "ray.serve", "ray.train", "httpx", "httpcore", "openai"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -70,13 +70,17 @@ class ServedModel:
         return [0.0] + [float(entries[str(token)]["logprob"]) for token, entries in later]
 
     async def chat(self, user_turn: str, sampling: Sampling, seed: int) -> Said:
-        """Answer one user turn by the model's own chat template."""
+        """Answer one user turn by the model's own chat template. Raises RequestFailed where it is refused."""
+        from openai import BadRequestError
+
+        messages = [{"role": "user", "content": user_turn}]
         async with self._slots:
-            response = await self._client.chat.completions.create(
-                model=self._name,
-                messages=[{"role": "user", "content": user_turn}],
-                **_sampling(sampling, seed),
-            )
+            try:
+                response = await self._client.chat.completions.create(
+                    model=self._name, messages=messages, **_sampling(sampling, seed)
+                )
+            except BadRequestError as error:
+                raise RequestFailed(str(error)) from error
         choice = response.choices[0]
         return Said(choice.message.content or "", str(choice.finish_reason), response.usage.completion_tokens)
 

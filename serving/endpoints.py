@@ -40,7 +40,13 @@ class Endpoints:
     _http_up: bool = False
 
     def up(self, models: list[Served]) -> str:
-        """Serve these models behind one address; returns its base URL (`…/v1`)."""
+        """Serve these models behind one address, ready to be asked; returns its base URL (`…/v1`)."""
+        base_url = self.start(models)
+        self.wait(base_url)
+        return base_url
+
+    def start(self, models: list[Served]) -> str:
+        """Begin to serve these models; returns the base URL at once."""
         from ray import serve
         from ray.serve.llm import LLMConfig, build_openai_app
 
@@ -57,14 +63,17 @@ class Endpoints:
             application = build_openai_app({"llm_configs": configs, "ingress_deployment_config": ingress})
             self._started.append(app)
             serve.run(application, name=app, route_prefix=f"/{app}", blocking=False)
-        _wait_until_running(app)
         return f"http://{HOST}:{self.port}/{app}/v1"
+
+    def wait(self, base_url: str) -> None:
+        """Until the application behind this address is ready. RuntimeError, with Serve's words, where it fails."""
+        _wait_until_running(_app_of(base_url))
 
     def down(self, base_url: str) -> None:
         """Stop an application that this session started."""
         from ray import serve
 
-        app = base_url.removesuffix("/v1").rsplit("/", 1)[-1]
+        app = _app_of(base_url)
         if app in self._started:
             serve.delete(app)
             self._started.remove(app)
@@ -101,6 +110,10 @@ def free_port(wanted: int | None) -> int:
                 continue
             return int(probe.getsockname()[1])
     raise UserError(f"port {wanted} is in use on this machine; choose another with --port")
+
+
+def _app_of(base_url: str) -> str:
+    return base_url.removesuffix("/v1").rsplit("/", 1)[-1]
 
 
 def _wait_until_running(app: str, timeout_s: float = 1800.0) -> None:

@@ -14,9 +14,10 @@ from pipelines.core.config import Evaluate
 from pipelines.core.hashing import key_of, seed_of
 from pipelines.core.parts import Shard, has_shard, rows_of, summary, write_shard
 from pipelines.core.progress import Progress
-from pipelines.core.records import Answer, EvalAnswer
+from pipelines.core.records import Answer, Dropped, EvalAnswer
 from pipelines.core.stage import Outcome, StageRun
 from pipelines.generate.rouge import rouge_l
+from pipelines.generate.teacher import RequestFailed
 from pipelines.train.examples import encode
 from serving.client import ServedModel
 from serving.endpoints import Endpoints, Served
@@ -56,11 +57,14 @@ def run(
     shards = {name: Shard(n, name, 0, len(references)) for n, name in enumerate(order)}
     todo = [name for name in order if not has_shard(run.folder, shards[name])]
     run.progress.begin(STAGE, len(order) * len(references), (len(order) - len(todo)) * len(references))
-    student_url = endpoints.up([s for s in students if s.name in todo]) if set(todo) - {TEACHER} else ""
+    # The students' engines start while the teacher is asked.
+    student_url = endpoints.start([s for s in students if s.name in todo]) if set(todo) - {TEACHER} else ""
     for name in todo:
         base_url, served_name = (teacher[1], teacher[0].name) if teacher and name == TEACHER else (student_url, name)
+        endpoints.wait(base_url)
         asked = _Asked(name, base_url, served_name, config, seed, tokenizer, run.progress)
-        write_shard(run.folder, shards[name], asyncio.run(asked.all(references)), EvalAnswer, [])
+        answers, dropped = asyncio.run(asked.all(references))
+        write_shard(run.folder, shards[name], answers, EvalAnswer, dropped)
     if student_url:
         endpoints.down(student_url)
     sizes = {s.name: parameter_count(s.folder) for s in students}
@@ -81,14 +85,22 @@ class _Asked:
     tokenizer: ChatTokenizer
     progress: Progress
 
-    async def all(self, references: Sequence[Answer]) -> list[EvalAnswer]:
+    async def all(self, references: Sequence[Answer]) -> tuple[list[EvalAnswer], list[Dropped]]:
         model = ServedModel(self.base_url, self.served_name)
         try:
-            return list(await asyncio.gather(*(self._one(model, r) for r in references)))
+            made = await asyncio.gather(*(self._one(model, r) for r in references))
         finally:
             await model.close()
+        return [a for a in made if isinstance(a, EvalAnswer)], [d for d in made if isinstance(d, Dropped)]
 
-    async def _one(self, model: ServedModel, reference: Answer) -> EvalAnswer:
+    async def _one(self, model: ServedModel, reference: Answer) -> EvalAnswer | Dropped:
+        try:
+            return await self._ask(model, reference)
+        except RequestFailed as error:
+            id = key_of(STAGE, "dropped", self.name, reference.id)
+            return Dropped(id, STAGE, "request failed", reference.prompt, f"{self.name}: {error}")
+
+    async def _ask(self, model: ServedModel, reference: Answer) -> EvalAnswer:
         example = encode(reference, self.tokenizer)
         logprobs = await model.logprobs(list(example.token_ids))
         weighted = [value for value, weight in zip(logprobs, example.weights, strict=True) if weight > 0]
