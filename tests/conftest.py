@@ -1,11 +1,13 @@
 """What all tests share: a model folder with a tokenizer only, a recipe for it, and teachers in this process.
 
-Knows the `tokenizers` library and the fake teacher. Imports no Ray, torch or vLLM.
+Knows the `tokenizers` library and the fake teacher. Imports no Ray, torch or vLLM, but for
+the fixture that makes a tiny model.
 """
 
 import asyncio
 import io
 import json
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -64,6 +66,28 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>", "pad_token": "<|im_end|>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
     (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tokenizer's folder with the weights of a random model of four layers beside it.
+
+    The weights are wider than usual, so that its distributions are far from flat.
+    """
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("llama") / "tiny"
+    shutil.copytree(tiny_model_folder, folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=4,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=True,
+        initializer_range=0.1, bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    torch.manual_seed(1)
+    LlamaForCausalLM(config).save_pretrained(folder)
     return folder
 
 

@@ -7,7 +7,7 @@ only small counts travel back.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -15,7 +15,7 @@ from pipelines.core.config import Pool
 from pipelines.core.parts import Shard
 from pipelines.core.progress import Progress
 from pipelines.generate.teacher import Teacher
-from pipelines.generate.work import ShardDone, ShardRun, ShardWorker
+from pipelines.generate.work import ShardRun, ShardWorker
 
 SHARDS_AT_ONCE = 4
 MakeTeacher = Callable[[], Teacher]
@@ -60,20 +60,22 @@ class PoolActor:
 
 
 async def run_here(run: ShardRun, teacher: Teacher, progress: Progress) -> None:
-    """Run all shards in this process, against a teacher that takes many requests at once."""
+    """Run all shards in this process, against a teacher that takes many requests at once.
+
+    Several lanes take the next shard as soon as they are free, so one shard's long rows hold up no other.
+    """
     worker: ShardWorker[Any] = ShardWorker(run, teacher)
-    for group in _groups(list(run.shards), SHARDS_AT_ONCE):
-        tasks = [asyncio.ensure_future(worker.do(shard)) for shard in group]
-        try:
-            for next_done in asyncio.as_completed(tasks):
-                done: ShardDone = await next_done
-                progress.advance(done.rows, done.tokens)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+    shards = iter(run.shards)
 
+    async def lane() -> None:
+        for shard in shards:
+            done = await worker.do(shard)
+            progress.advance(done.rows, done.tokens)
 
-def _groups(shards: list[Shard], size: int) -> Iterator[list[Shard]]:
-    for at in range(0, len(shards), size):
-        yield shards[at : at + size]
+    lanes = [asyncio.ensure_future(lane()) for _ in range(SHARDS_AT_ONCE)]
+    try:
+        await asyncio.gather(*lanes)
+    finally:
+        for task in lanes:
+            task.cancel()
+        await asyncio.gather(*lanes, return_exceptions=True)

@@ -3,7 +3,6 @@
 Knows nothing of what is asserted about them.
 """
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,27 +26,6 @@ _TALK = (  # (what the user says, what the model answers): lengths differ on pur
     ("Spell cat.", "c, a, t"),
     ("Name a river.", "The Nile."),
 )
-
-
-@pytest.fixture(scope="session")
-def tiny_llama(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tokenizer's folder with the weights of a random model of four layers beside it.
-
-    The weights are wider than usual, so that its distributions are far from flat.
-    """
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
-    folder = tmp_path_factory.mktemp("llama") / "tiny"
-    shutil.copytree(tiny_model_folder, folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=4,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=True,
-        initializer_range=0.1, bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
-    )  # fmt: skip
-    torch.manual_seed(1)
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture
