@@ -57,7 +57,6 @@ def session(address: str | None = None) -> Iterator[Session]:
 
 def _quiet() -> None:
     """Engine and data logs go to files; the terminal belongs to progress."""
-    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")

@@ -32,6 +32,11 @@ class Folder:
 
     uri: str
 
+    def __post_init__(self) -> None:
+        """A local path is made absolute here: workers of a cluster have another working folder."""
+        if "://" not in self.uri:
+            object.__setattr__(self, "uri", os.path.abspath(os.path.expanduser(self.uri)))
+
     @cached_property
     def _place(self) -> tuple[pafs.FileSystem, str]:
         try:
@@ -40,7 +45,7 @@ class Folder:
                 return place
         except (pa.ArrowInvalid, OSError) as error:
             raise UserError(f"the folder {self.uri!r} cannot be opened: {error}") from error
-        return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(self.uri))
+        return pafs.LocalFileSystem(), self.uri
 
     def __getstate__(self) -> dict[str, str]:
         return {"uri": self.uri}

@@ -8,9 +8,10 @@ only small counts travel back.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
+from cluster.session import quiet_logs
 from pipelines.core.config import Pool
 from pipelines.core.parts import Shard
 from pipelines.core.progress import Progress
@@ -25,11 +26,13 @@ def run_on_pool(run: ShardRun, make: MakeTeacher, pool: Pool, resources: dict[st
     """Run all shards; returns the seconds until the first one was under way (engine start-up)."""
     import ray.data
 
+    ray.data.DataContext.get_current().enable_progress_bars = False  # ours is shown instead
+    quiet_logs()
     began = time.time()
     items = [asdict(shard) for shard in run.shards]
     shards = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
         PoolActor,
-        fn_constructor_args=(run, make),
+        fn_constructor_args=(replace(run, shards=()), make),  # small, so that a restarted actor still finds them
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(
             min_size=pool.min, max_size=pool.max, max_tasks_in_flight_per_actor=2 * SHARDS_AT_ONCE

@@ -33,6 +33,7 @@ def work(job: TrainJob, board: Any) -> None:
     torch.set_num_threads(job.threads)
     torch.manual_seed(job.seed)
     examples = list(rows_of(job.examples, TrainExample))
+    assert examples, f"no examples in {job.examples.uri}"
     signals = {s.example_id: s for s in rows_of(job.signals, SoftTargets)} if job.signals else {}
     model = _load(job)
     learning = [p for p in model.parameters() if p.requires_grad]

@@ -1,4 +1,4 @@
-"""A tiny random Llama with a real tokenizer, and a few short conversations as training examples.
+"""A tiny model in fp32, a few short conversations as training examples, and made-up teachers' signals for them.
 
 Knows nothing of what is asserted about them.
 """

@@ -44,7 +44,7 @@ def test_a_packs_rows_belong_to_the_tokens_they_name(talk: list[TrainExample]) -
         at += len(example.token_ids)
     columns = (batch.positions_N, batch.targets_N, batch.weights_N, batch.example_N)
     assert list(zip(*(c.tolist() for c in columns), strict=True)) == wanted
-    assert batch.tokens == at
+    assert batch.ids_1T.shape == batch.position_ids_1T.shape == (1, at)
 
 
 def test_order_is_seeded_and_each_epoch_shows_every_example_once() -> None:

@@ -1,6 +1,9 @@
-"""Pruning finds the layer that does nothing, measures harm as a whole run would, and leaves a model that loads."""
+"""Pruning finds the layer that does nothing, measures harm as a whole run would, and leaves a model that loads.
 
-from collections.abc import Sequence
+Both for a model whose layers are all alike and for one that alternates two kinds of attention.
+"""
+
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +16,30 @@ from pipelines.train.batches import collate
 from pipelines.train.prune import prune
 from pipelines.train.step import logprobs_of
 
-_IDLE = 2
+_IDLE = 1
 
 
-@pytest.fixture(scope="module")
-def teacher(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model with one layer that adds nothing to what passes through it."""
-    from transformers import AutoModelForCausalLM
+def _alike(folder: Path) -> Any:
+    return _load(folder)
 
-    model = AutoModelForCausalLM.from_pretrained(tiny_llama, dtype=torch.bfloat16)
+
+def _of_two_kinds(folder: Path) -> Any:
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+    config = Gemma3TextConfig(
+        vocab_size=_load(folder).config.vocab_size, hidden_size=64, intermediate_size=128, num_hidden_layers=4,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=16, max_position_embeddings=512,
+        initializer_range=0.1, sliding_window=8, layer_types=["sliding_attention", "full_attention"] * 2,
+    )  # fmt: skip
+    torch.manual_seed(1)
+    return Gemma3ForCausalLM(config).to(torch.bfloat16)
+
+
+@pytest.fixture(scope="module", params=[_alike, _of_two_kinds])
+def teacher(request: pytest.FixtureRequest, tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model with one layer that adds nothing to what passes through it."""
+    make: Callable[[Path], Any] = request.param
+    model = make(tiny_llama)
     layer = model.model.layers[_IDLE]
     nn.init.zeros_(layer.self_attn.o_proj.weight)
     nn.init.zeros_(layer.mlp.down_proj.weight)
@@ -30,50 +48,55 @@ def teacher(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def _load(folder: Path) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
+
+
+def _without(folder: Path, gone: Sequence[int]) -> Any:
+    """The model as it would be without these layers."""
+    model = _load(folder)
+    left = [j for j in range(len(model.model.layers)) if j not in gone]
+    model.model.layers = nn.ModuleList(model.model.layers[j] for j in left)
+    if getattr(model.config, "layer_types", None):
+        model.config.layer_types = [model.config.layer_types[j] for j in left]
+    model.config.num_hidden_layers = len(left)
+    return model
+
+
 def _whole(examples: Sequence[TrainExample]) -> int:
     return max(len(e.token_ids) for e in examples)
 
 
 def _logprobs(model: Any, examples: Sequence[TrainExample]) -> Tensor:
     with torch.inference_mode():
-        return logprobs_of(model.eval(), collate(examples, {}))
+        return logprobs_of(model, collate(examples, {}))
 
 
 def test_the_idle_layer_goes_first_and_the_saved_model_loads(
     teacher: Path, talk: list[TrainExample], tmp_path: Path
 ) -> None:
-    from transformers import AutoModelForCausalLM
-
     told: list[int] = []
     pruned, removed = prune(teacher, 3, talk, _whole(talk), told.append)
     assert removed == [(_IDLE, 0.0)]
     assert told == [1]
     pruned.save_pretrained(tmp_path)
-    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    loaded = _load(tmp_path)
     assert loaded.config.num_hidden_layers == len(loaded.model.layers) == 3
-    original = AutoModelForCausalLM.from_pretrained(teacher, dtype=torch.bfloat16)
-    assert torch.equal(_logprobs(loaded, talk), _logprobs(original, talk))
+    assert torch.equal(_logprobs(loaded, talk), _logprobs(_load(teacher), talk))
 
 
 def test_each_removal_is_the_least_harmful_of_those_left(teacher: Path, talk: list[TrainExample]) -> None:
-    from transformers import AutoModelForCausalLM
-
     pruned, removed = prune(teacher, 2, talk, _whole(talk), lambda _: None)
     # The second removal, with models built without these layers from the start.
-    original = AutoModelForCausalLM.from_pretrained(teacher, dtype=torch.bfloat16)
-    wanted_NV = _logprobs(original, talk)
-    harm: dict[int, float] = {}
-    for gone in (0, 1, 3):
-        shorter = AutoModelForCausalLM.from_pretrained(teacher, dtype=torch.bfloat16)
-        shorter.model.layers = nn.ModuleList(m for j, m in enumerate(shorter.model.layers) if j not in (_IDLE, gone))
-        shorter.config.num_hidden_layers = 2
-        got_NV = _logprobs(shorter, talk)
-        harm[gone] = float((wanted_NV.exp() * (wanted_NV - got_NV)).sum(1).mean())
-        if gone == removed[1][0]:
-            assert torch.equal(_logprobs(pruned, talk), got_NV)
-    assert removed[1][0] == min(harm, key=lambda gone: harm[gone])
-    assert removed[1][1] == pytest.approx(harm[removed[1][0]], abs=1e-5)
-    assert removed[1][1] > 0.01
+    wanted_NV = _logprobs(_load(teacher), talk)
+    without = {gone: _logprobs(_without(teacher, [_IDLE, gone]), talk) for gone in (0, 2, 3)}
+    harm = {gone: float((wanted_NV.exp() * (wanted_NV - got)).sum(1).mean()) for gone, got in without.items()}
+    least = min(harm, key=lambda gone: harm[gone])
+    assert removed == [(_IDLE, 0.0), (least, pytest.approx(harm[least], abs=1e-5))]
+    assert harm[least] > 0.01
+    assert torch.equal(_logprobs(pruned, talk), without[least])
 
 
 def test_only_the_first_tokens_of_an_answer_are_measured(teacher: Path, talk: list[TrainExample]) -> None:
@@ -81,6 +104,7 @@ def test_only_the_first_tokens_of_an_answer_are_measured(teacher: Path, talk: li
         stop = example.weights.index(1.0) + 2
         return TrainExample(example.id, "", "", "answer", example.token_ids[:stop], example.weights[:stop])
 
+    talk = talk[:3]
     _, measured = prune(teacher, 2, talk, 2, lambda _: None)
     _, cut_by_hand = prune(teacher, 2, [shortened(e) for e in talk], 100, lambda _: None)
     _, whole = prune(teacher, 2, talk, _whole(talk), lambda _: None)
