@@ -15,9 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.generate import seeds
+
 pytestmark = pytest.mark.engine
 
 SMALL = [
+    "seeds.tasks=tasks.jsonl",
     "seeds.held_out=6",
     "instructions.target=6",
     "instructions.requests_per_round=4",
@@ -26,7 +29,8 @@ SMALL = [
     "student.init.layers=29",
     "student.init.calibration_rows=2",
     "student.init.calibration_tokens=8",
-    "student.train.examples_per_step=32",
+    "student.train.examples_per_step=12",
+    "student.train.learning_rate=1e-4",
 ]
 
 
@@ -43,6 +47,8 @@ def run_quickstart(cwd: Path, *more: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("home")
+    tasks = seeds.BUILTIN.read_text().splitlines(keepends=True)[:80]
+    (folder / "tasks.jsonl").write_text("".join(tasks))
     finished = run_quickstart(folder)
     assert finished.returncode == 0, finished.stderr[-3000:]
     assert "report:" in finished.stdout
