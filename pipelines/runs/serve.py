@@ -1,0 +1,58 @@
+"""Teacher and student behind one address, until Ctrl-C.
+
+Knows a run's finished student and its teacher. Keys and limits are not here yet: the address is loopback only.
+"""
+
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import closing
+
+from pipelines.core import runner
+from pipelines.core.config import FakeTeacher, Recipe
+from pipelines.core.errors import UserError
+from pipelines.core.stage import Stage
+from pipelines.core.storage import Folder
+from pipelines.train.student import model_of
+from serving.endpoints import Served, free_port
+from serving.faculty import ClusterFaculty
+
+
+def serve(
+    recipe: Recipe, stages: Sequence[Stage], runs: str, address: str | None, port: int | None, say: Callable[[str], None]
+) -> None:
+    """Serve until interrupted. UserError where the run has no student yet."""
+    models = _models(recipe, stages, Folder(runs))
+    faculty = ClusterFaculty(recipe, address, free_port(port), say=say)
+    with closing(faculty):
+        say(f"starting {' and '.join(m.name for m in models)} ...")
+        base_url = faculty.endpoints.up(models)
+        say(f"\nOpenAI-compatible endpoint: {base_url}")
+        say(f"models: {', '.join(m.name for m in models)} (this machine only; no key)")
+        say(f'curl {base_url}/chat/completions -H "Content-Type: application/json" \\')
+        say(f'  -d \'{{"model": "{models[-1].name}", "messages": [{{"role": "user", "content": "Hello"}}]}}\'')
+        say("\nCtrl-C stops it.")
+        _wait()
+        say("stopping ...")
+
+
+def _models(recipe: Recipe, stages: Sequence[Stage], runs: Folder) -> list[Served]:
+    done = {p.stage.name: p.done for p in runner.plan(stages, runs)}
+    student = done.get("student")
+    if student is None:
+        raise UserError(f"the student of {recipe.name!r} is not trained yet; run `tutelage run` first")
+    models = [Served("student", model_of(student), student.manifest["digest"], recipe.student.engine)]
+    name = recipe.answers.teacher
+    spec = recipe.teachers[name]
+    if not isinstance(spec, FakeTeacher):
+        model = ClusterFaculty(recipe).model(name)
+        models.insert(0, Served("teacher", model.folder(), model.digest, spec.engine))
+    return models
+
+
+def _wait() -> None:
+    over = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: over.set())
+    while not over.wait(1):
+        pass

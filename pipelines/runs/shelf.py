@@ -1,0 +1,68 @@
+"""The runs folder as a shelf: what is on it, and what can go.
+
+Knows run folders, stage folders, and the completions and signals that stages share. Removes a folder only where
+no other run uses it.
+"""
+
+import time
+from dataclasses import dataclass
+
+from pipelines.core import manifest, runner
+from pipelines.core.errors import UserError
+from pipelines.core.storage import Folder
+
+RUN = "run-"
+SHARED = ("completions-", "signals-")
+
+
+@dataclass(frozen=True)
+class Shelved:
+    """One run as the list shows it."""
+
+    name: str
+    status: str
+    when: str
+    size_mib: float
+
+
+def runs(uri: str) -> list[Shelved]:
+    """All runs, newest first."""
+    folder = Folder(uri)
+    rows = []
+    for name in _run_names(folder):
+        status = folder.child(name).read_json(runner.STATUS_FILE)
+        size = sum(folder.child(s).size() for s in status["stages"]) / 2**20
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(status["started"]))
+        rows.append((status["started"], Shelved(name, status["status"], when, size)))
+    return [row for _, row in sorted(rows, key=lambda pair: -pair[0])]
+
+
+def remove(run: str, uri: str) -> tuple[list[str], int]:
+    """Remove a run; returns (folders removed, bytes freed). UserError where there is no such run."""
+    folder = Folder(uri)
+    name = run.rstrip("/").rsplit("/", 1)[-1]
+    names = _run_names(folder)
+    if name not in names:
+        raise UserError(f"there is no run {name!r} in {uri}; there is: {', '.join(names) or 'none'}")
+    mine = _used(folder, name)
+    others = {used for other in names if other != name for used in _used(folder, other)}
+    removed = [n for n in sorted(mine - others) if n in folder.folders()] + [name]
+    freed = sum(folder.child(n).size() for n in removed)
+    for n in removed:
+        folder.child(n).delete()
+    return removed, freed
+
+
+def _run_names(folder: Folder) -> list[str]:
+    return [n for n in folder.folders() if n.startswith(RUN) and folder.child(n).exists(runner.STATUS_FILE)]
+
+
+def _used(folder: Folder, run: str) -> set[str]:
+    """Stage folders of a run, and the shared folders of the teachers that its stages asked."""
+    stages = folder.child(run).read_json(runner.STATUS_FILE)["stages"]
+    used = set(stages)
+    for stage in stages:
+        config = (manifest.read(folder.child(stage)) or {}).get("config", {})
+        teacher = str(config.get("teacher", ""))[:16]
+        used |= {f"{prefix}{teacher}" for prefix in SHARED if teacher}
+    return used
