@@ -20,7 +20,7 @@ from pipelines.core.stage import Stage
 from pipelines.core.storage import Folder
 from pipelines.recipes import distil
 from pipelines.runs import preflight
-from serving.endpoints import DEFAULT_PORT, free_port
+from serving.endpoints import free_port
 from serving.faculty import ClusterFaculty
 
 DEFAULT_RUNS = "runs"
@@ -107,7 +107,9 @@ def _recipe_or_complain(name: str, folder: Folder) -> Recipe:
         return load(name)
     except UserError as error:
         runs = [f for f in folder.folders() if f.startswith("run-")]
-        raise UserError(f"{name!r} is neither a run in {folder.uri} ({', '.join(runs) or 'there is none'}) nor: {error}") from error
+        raise UserError(
+            f"{name!r} is neither a run in {folder.uri} ({', '.join(runs) or 'there is none'}) nor: {error}"
+        ) from error
 
 
 @contextmanager

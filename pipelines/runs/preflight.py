@@ -12,6 +12,9 @@ from pipelines.core.config import FakeTeacher, GivenStudent, PrunedStudent, Reci
 from pipelines.core.errors import UserError
 from serving.faculty import ClusterFaculty
 
+GIB = 2**30
+LEAST_DISK_GIB = 3
+
 
 def local_facts(recipe: Recipe, faculty: ClusterFaculty) -> list[str]:
     """Facts in words from what is on this machine. UserError for what cannot work."""
@@ -63,8 +66,8 @@ def _model_fact(name: str, recipe: Recipe, faculty: ClusterFaculty) -> str:
     header = model.header()
     if not header:
         return f"teacher {name}: {kind} {model.ref} (not unpacked or downloaded yet)"
-    size = f"{header['num_hidden_layers']} layers, {header['vocab_size']:,} tokens, {parameters(header) / 1e6:,.0f} M parameters"
-    return f"teacher {name}: {kind} {model.ref}: {size}"
+    size = f"{header['num_hidden_layers']} layers, {header['vocab_size']:,} tokens"
+    return f"teacher {name}: {kind} {model.ref}: {size}, {parameters(header) / 1e6:,.0f} M parameters"
 
 
 def _check_layers(recipe: Recipe, faculty: ClusterFaculty) -> None:
@@ -118,17 +121,15 @@ def _token_estimate(recipe: Recipe) -> str:
 
 def _memory_estimate(recipe: Recipe, faculty: ClusterFaculty) -> list[str]:
     """Bytes, roughly: served weights in 16 bits; training in mixed precision at 16 bytes a parameter."""
-    facts = []
-    init = recipe.student.init
+    if (free := shutil.disk_usage(".").free / GIB) < LEAST_DISK_GIB:
+        raise UserError(f"only {free:.1f} GiB of disk are free here; a run needs about {LEAST_DISK_GIB}")
+    init, train = recipe.student.init, recipe.student.train
     header = faculty.model(init.teacher).header() if isinstance(init, PrunedStudent) else {}
-    if header:
-        student = parameters({**header, "num_hidden_layers": init.layers}) if isinstance(init, PrunedStudent) else 0
-        facts.append(
-            f"memory: teacher engine about {2 * parameters(header) / 2**30 + 1.5:.1f} GiB; student {student / 1e6:,.0f} M "
-            f"parameters, about {16 * student / 2**30 / (recipe.student.train.workers if recipe.student.train.zero_stage else 1):.1f} "
-            f"GiB per training worker, before activations"
-        )
-    free = shutil.disk_usage(".").free / 2**30
-    if free < 3:
-        raise UserError(f"only {free:.1f} GiB of disk are free here; a run needs about 3")
-    return facts
+    if not header or not isinstance(init, PrunedStudent):
+        return []
+    teacher, student = parameters(header), parameters({**header, "num_hidden_layers": init.layers})
+    sharded = train.workers if train.zero_stage else 1
+    return [
+        f"memory: teacher engine about {2 * teacher / GIB + 1.5:.1f} GiB; student {student / 1e6:,.0f} M parameters, "
+        f"about {16 * student / GIB / sharded:.1f} GiB per training worker, before activations"
+    ]

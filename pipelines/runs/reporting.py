@@ -24,7 +24,9 @@ SAMPLES, TRAINED, DROPS_OF_A_REASON = 6, 6, 3
 _NAMES = {evaluate.BEFORE: "student before", evaluate.AFTER: "student", evaluate.TEACHER: "teacher"}
 
 
-def of_run(recipe: Recipe, run_folder: Folder, stages: Sequence[Stage], command: str = "", cached: frozenset[str] = frozenset()) -> data.Report:
+def of_run(
+    recipe: Recipe, run_folder: Folder, stages: Sequence[Stage], command: str = "", cached: frozenset[str] = frozenset()
+) -> data.Report:
     """The report of a run as it stands, finished or not. `cached` names stages that were there before."""
     runs = Folder(run_folder.uri.rsplit("/", 1)[0])
     planned = runner.plan(stages, runs)
@@ -43,7 +45,9 @@ def of_run(recipe: Recipe, run_folder: Folder, stages: Sequence[Stage], command:
         recipe_yaml=recipe_file.dump(recipe),
         headline=_headline(done, scores, closed),
         stages=tuple(_stage_row(p, p.stage.name in cached) for p in planned),
-        funnel=tuple(_funnel(name, done[name]) for name in ("seeds", "instructions", "answers", "examples") if name in done),
+        funnel=tuple(
+            _funnel(name, done[name]) for name in ("seeds", "instructions", "answers", "examples") if name in done
+        ),
         loss_curve=_loss_curve(done),
         scores=scores,
         gap_closed=closed,
@@ -62,9 +66,11 @@ def summary(report: data.Report) -> str:
         assert s.nll is not None, "a score without a likelihood"
         assert s.rouge_l is not None, "a score without ROUGE-L"
         nll = f"{s.nll.mean:.3f} ({s.nll.low:.3f}-{s.nll.high:.3f})"
-        lines.append(f"  {s.model:<16}{nll:>22}{s.rouge_l.mean:>10.3f}{s.repeated_3grams:>10.1%}{s.parameters / 1e6:>7,.0f} M")
+        size = f"{s.parameters / 1e6:,.0f} M"
+        lines.append(f"  {s.model:<16}{nll:>22}{s.rouge_l.mean:>10.3f}{s.repeated_3grams:>10.1%}{size:>9}")
     if report.gap_closed is not None:
-        lines.append(f"\n  the student closed {report.gap_closed:.0%} of its loss gap to the teacher on {report.scores[0].rows} held-out prompts")
+        prompts = f"{report.scores[0].rows} held-out prompts"
+        lines.append(f"\n  the student closed {report.gap_closed:.0%} of its loss gap to the teacher on {prompts}")
     took = [s for s in report.stages if s.status == "done" and s.seconds >= 1]
     if took:
         lines.append("  time: " + ", ".join(f"{s.name} {s.seconds:.0f} s" for s in took))
@@ -89,7 +95,9 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _headline(done: dict[str, Done], scores: tuple[data.ModelScore, ...], closed: float | None) -> tuple[data.Headline, ...]:
+def _headline(
+    done: dict[str, Done], scores: tuple[data.ModelScore, ...], closed: float | None
+) -> tuple[data.Headline, ...]:
     cards = []
     if closed is not None:
         _, after, teacher = scores

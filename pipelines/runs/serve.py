@@ -19,7 +19,12 @@ from serving.faculty import ClusterFaculty
 
 
 def serve(
-    recipe: Recipe, stages: Sequence[Stage], runs: str, address: str | None, port: int | None, say: Callable[[str], None]
+    recipe: Recipe,
+    stages: Sequence[Stage],
+    runs: str,
+    address: str | None,
+    port: int | None,
+    say: Callable[[str], None],
 ) -> None:
     """Serve until interrupted. UserError where the run has no student yet."""
     models = _models(recipe, stages, Folder(runs))
