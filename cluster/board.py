@@ -46,13 +46,12 @@ class Watch:
         self._thread.start()
 
     def close(self) -> None:
-        """Take the last messages and end; raises what `on_message` raised."""
-        self._over.set()
-        self._thread.join()
-        if self._error is None:
-            self._take()
+        """Take the last messages and end; raises what `on_message` raised first."""
         import ray
 
+        self._over.set()
+        self._thread.join()
+        self._take()
         ray.kill(self.board)
         if self._error is not None:
             raise self._error
@@ -60,18 +59,16 @@ class Watch:
     def _run(self) -> None:
         while not self._over.wait(self._every):
             self._take()
-            if self._error is not None:
-                return
 
     def _take(self) -> None:
         import ray
         from ray.exceptions import RayError
 
-        with suppress(RayError):  # the session is going down; `close` has its own say
+        with suppress(RayError):  # the session is going down; whoever waits for the workers will say so
             for message in ray.get(self.board.take.remote()):
                 try:
                     self._on_message(message)
                 except Exception as error:  # noqa: BLE001 - handed to the driver's thread by close()
-                    self._error = error
-                    ray.get(self.board.stop.remote())
-                    return
+                    if self._error is None:
+                        self._error = error
+                        ray.get(self.board.stop.remote())

@@ -37,6 +37,7 @@ def session(address: str | None = None) -> Iterator[Session]:
     _quiet()
     if address is None:
         ray.init(
+            address="local",  # never a cluster that happens to run here: --address asks for that
             num_cpus=max(LOCAL_SLOTS, os.cpu_count() or 1),
             include_dashboard=True,  # without it Ray Train logs a failed query every second
             dashboard_host="127.0.0.1",

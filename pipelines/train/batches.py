@@ -15,6 +15,9 @@ from torch import Tensor
 
 from pipelines.core.records import SoftTargets, TrainExample
 from pipelines.core.signals import unpack
+from pipelines.train.losses import ABSENT
+
+PADDED = 2 * ABSENT  # the log-probability of a candidate that is not there
 
 
 @dataclass(frozen=True)
@@ -114,13 +117,13 @@ def _signals(
         has += [0.0 if signal is None else 1.0] * len(weighted)
         if signal is None:
             ids.append(np.zeros((len(weighted), K), dtype=np.int64))
-            logprobs.append(np.full((len(weighted), K), -60.0, dtype=np.float32))
+            logprobs.append(np.full((len(weighted), K), PADDED, dtype=np.float32))
             continue
         assert list(signal.positions) == weighted, f"signal {signal.id} was made for other tokens of {example.id}"
         ids_PK, logprobs_PK = unpack(signal)
         missing = K - signal.k
         ids.append(np.pad(ids_PK, ((0, 0), (0, missing))))
-        logprobs.append(np.pad(logprobs_PK, ((0, 0), (0, missing)), constant_values=-60.0))
+        logprobs.append(np.pad(logprobs_PK, ((0, 0), (0, missing)), constant_values=PADDED))
     has_N = torch.tensor(has, dtype=torch.float32)
     if not K:
         return None, None, has_N

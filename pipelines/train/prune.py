@@ -56,7 +56,8 @@ def _harm_of_each(model: Any, batch: Batch, teacher_NV: Tensor) -> list[float]:
     whole = list(stack)
     harm = []
     for j in range(len(whole)):
-        _replace(model, stack, [_Given(inputs[j]), *whole[j + 1 :]])
+        # The layers above keep their places: a model with two kinds of layer tells them apart by number.
+        _replace(model, stack, [*[_Given(inputs[j])] * (j + 1), *whole[j + 1 :]])
         student_NV = logprobs_of(model, batch)
         harm.append(float((teacher_NV.exp() * (teacher_NV - student_NV)).sum(1).mean()))
     _replace(model, stack, whole)

@@ -14,7 +14,7 @@ from typing import Any
 from cluster.board import Watch
 from cluster.session import Session
 from pipelines.core.config import GivenStudent, PrunedStudent, Train
-from pipelines.core.errors import UserError
+from pipelines.core.errors import BudgetReached, UserError
 from pipelines.core.hashing import file_digest, key_of
 from pipelines.core.parts import rows_of
 from pipelines.core.progress import Progress
@@ -41,8 +41,10 @@ def run_prune(config: PrunedStudent, teacher: Path, open_session: Callable[[], S
     run.progress.begin("student_init", to_remove, unit="layers")
     watch = Watch(lambda _: run.progress.advance(1))
     task = ray.remote(num_cpus=1, runtime_env={"env_vars": {"OMP_NUM_THREADS": str(threads)}})(_prune_into)
-    facts = ray.get(task.remote(config, teacher, examples, out, watch.board, threads))
-    watch.close()
+    try:
+        facts = ray.get(task.remote(config, teacher, examples, out, watch.board, threads))
+    finally:
+        _close(watch, done=out.is_dir())
     return Outcome(rows=1, digest=folder_digest(out), facts=facts)
 
 
@@ -115,14 +117,31 @@ def run_train(config: Train, seed: int, first: Path, open_session: Callable[[], 
             resources_per_worker={"GPU": 1, "CPU": 1} if session.on_gpu else {"CPU": 1},
         ),
         torch_config=TorchConfig(backend="nccl" if session.on_gpu else "gloo"),
-        run_config=RunConfig(name="train", storage_path=str(folder), **_run_options(session, threads)),
+        # DeepSpeed's shards fit the layout that wrote them, so each layout has checkpoints of its own.
+        run_config=RunConfig(
+            name=f"train-{config.workers}-zero{config.zero_stage}",
+            storage_path=str(folder),
+            **_run_options(session, threads),
+        ),
     )
-    trainer.fit()
-    watch.close()
+    try:
+        trainer.fit()
+    finally:
+        _close(watch, done=out.is_dir())
     points = curve.points
-    shutil.rmtree(folder / "train", ignore_errors=True)  # the checkpoints have done their work
+    for checkpoints in folder.glob("train-*"):  # they have done their work
+        shutil.rmtree(checkpoints)
     facts = {"loss_curve": points, "tokens": sum(p["tokens"] for p in points), "steps": len(points)}
     return Outcome(rows=1, digest=folder_digest(out), facts=facts)
+
+
+def _close(watch: Watch, done: bool) -> None:
+    """End the watch; a budget that was reached by the very last step does not undo the work."""
+    try:
+        watch.close()
+    except BudgetReached:
+        if not done:
+            raise
 
 
 def _on_worker(given: dict[str, Any]) -> None:
