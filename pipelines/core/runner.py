@@ -93,6 +93,7 @@ def ready_folder(runs: Folder) -> None:
     """Refuse a runs folder that cannot be written, before anything starts."""
     try:
         runs.write_bytes("writable", b"")
+        runs.remove("writable")
     except (OSError, UserError) as error:
         raise UserError(
             f"the runs folder {runs.uri} cannot be written ({error}); choose another with --runs"
