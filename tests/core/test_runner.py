@@ -167,6 +167,7 @@ def test_a_run_is_named_by_its_recipe_and_its_stages(toy: Toy) -> None:
 
 def test_a_runs_folder_that_cannot_be_written_is_refused_with_a_way_out(runs: Folder) -> None:
     runner.ready_folder(runs)
+    assert runs.files() == []
     runs.write_bytes("file", b"in the way")
     with pytest.raises(UserError, match="--runs"):
         runner.ready_folder(Folder(f"{runs.uri}/file/runs"))
