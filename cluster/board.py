@@ -32,7 +32,8 @@ class Board:
 class Watch:
     """Takes messages off a board while the driver waits for something else.
 
-    `on_message` runs in a thread; the first exception it raises stops the workers and is raised by `close`.
+    A context manager. `on_message` runs in a thread; the first exception it raises stops the workers, and is raised
+    at the end unless the body failed for a reason of its own.
     """
 
     def __init__(self, on_message: Callable[[Any], None], every_s: float = 0.5) -> None:
@@ -45,15 +46,18 @@ class Watch:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def close(self) -> None:
-        """Take the last messages and end; raises what `on_message` raised first."""
+    def __enter__(self) -> "Watch":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Take the last messages and end."""
         import ray
 
         self._over.set()
         self._thread.join()
         self._take()
         ray.kill(self.board)
-        if self._error is not None:
+        if kind is None and self._error is not None:
             raise self._error
 
     def _run(self) -> None:
@@ -68,7 +72,7 @@ class Watch:
             for message in ray.get(self.board.take.remote()):
                 try:
                     self._on_message(message)
-                except Exception as error:  # noqa: BLE001 - handed to the driver's thread by close()
+                except Exception as error:  # noqa: BLE001 - raised in the driver's thread by __exit__
                     if self._error is None:
                         self._error = error
                         ray.get(self.board.stop.remote())

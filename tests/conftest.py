@@ -18,6 +18,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from pipelines.core.chat import ChatTokenizer
+from pipelines.core.hashing import key_of
 from pipelines.core.progress import Progress
 from pipelines.core.records import Completion, SoftTargets
 from pipelines.core.stage import Done, StageRun
@@ -140,7 +141,7 @@ class FakeFaculty:
         return [request.id for request in self.asked]
 
     def identity(self, name: str) -> TeacherId:
-        return TeacherId(name, f"fake-{self._tokenizer.vocabulary_digest()}")
+        return TeacherId(name, f"fake-{key_of(self._tokenizer.vocabulary())}")
 
     def tokenizer(self, name: str) -> ChatTokenizer:
         return self._tokenizer

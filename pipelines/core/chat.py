@@ -5,7 +5,6 @@ Roles come from character spans: each message's content is rendered between two 
 give the span; marker ids are never searched for.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,19 +80,20 @@ class ChatTokenizer:
         return text
 
     @cached_property
+    def _special(self) -> tuple[str, ...]:
+        """Texts of the special tokens, the longest first, so that none is taken for another's beginning."""
+        added = self._tokenizer.get_added_tokens_decoder().values()
+        return tuple(sorted((t.content for t in added if t.special), key=len, reverse=True))
+
+    @cached_property
     def eos_id(self) -> int:
         found = self._tokenizer.token_to_id(self.eos)
         if found is None:
             raise UserError(f"{self.folder}: the eos token {self.eos!r} is not in the vocabulary")
         return int(found)
 
-    def vocabulary_digest(self) -> str:
-        """A digest of the token map (token text -> id), to compare two tokenizers."""
-        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
-        text = json.dumps(sorted(vocabulary.items()), ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
-
     def vocabulary(self) -> dict[str, int]:
+        """The token map, text -> id."""
         return dict(self._tokenizer.get_vocab(with_added_tokens=True))
 
     def encode(self, text: str) -> list[int]:
@@ -123,8 +123,13 @@ class ChatTokenizer:
         """One user turn, rendered up to where the answer begins."""
         return self.encode(self.render([{"role": "user", "content": user_turn.strip()}], for_answer=True))
 
+    def closes_answers(self) -> bool:
+        """Whether the template ends an assistant's turn with a special token: what a student learns to stop by."""
+        talk: list[Message] = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello"}]
+        return "end" in self.tokens(talk).roles
+
     def tokens(self, messages: Sequence[Message]) -> Tokens:
-        """The conversation's tokens with roles; `end` is the end token that closes an assistant's turn."""
+        """The conversation's tokens with roles; `end` is the special token that closes an assistant's turn."""
         clean: list[Message] = [{"role": m["role"], "content": m["content"].strip()} for m in messages]
         text = self.render(clean)
         spans = self._spans(clean, text)
@@ -146,8 +151,9 @@ class ChatTokenizer:
             said.append(content)
             spans.append((at, at + len(content), message["role"]))  # type: ignore[arg-type]
             at += len(content)
-            if message["role"] == "assistant" and rest.startswith(self.eos):
-                spans.append((at, at + len(self.eos), "end"))
+            end = next((text for text in self._special if rest.startswith(text)), "")
+            if message["role"] == "assistant" and end:
+                spans.append((at, at + len(end), "end"))
             at += len(rest)
         unmarked = rendered.replace(opening, "").replace(closing, "")
         if len(pieces) != len(messages) or said != [m["content"] for m in messages] or unmarked != text:

@@ -4,7 +4,7 @@ Knows YAML and pydantic's errors. Does not know what the fields mean.
 """
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         text = file.read_text(encoding="utf-8")
         data = yaml.safe_load(text)
         node = yaml.compose(text)
+        _refuse_twice(file, node)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: not valid YAML: {error}") from error
     if not isinstance(data, dict):
@@ -33,7 +34,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        lines = [_in_words(dict(item), file, node, data) for item in error.errors()]
+        lines = [_in_words(dict(item), _place(file, node, overrides), data) for item in error.errors()]
         raise UserError("\n".join(lines)) from error
 
 
@@ -70,11 +71,38 @@ def _apply(data: dict[str, Any], override: str) -> None:
         raise UserError(f"--set {override!r}: the value is not valid YAML: {error}") from error
 
 
-def _in_words(item: Mapping[str, Any], file: Path, node: yaml.Node | None, data: Any) -> str:
+def _refuse_twice(file: Path, node: yaml.Node | None) -> None:
+    """YAML takes the last of two equal keys without a word."""
+    if not isinstance(node, yaml.MappingNode):
+        return
+    first: dict[str, int] = {}
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        if key.value in first:
+            earlier = first[key.value]
+            raise UserError(f"{file}:{line}: {key.value}: this key is there twice; the first is in line {earlier}")
+        first[key.value] = line
+        _refuse_twice(file, value)
+
+
+def _place(file: Path, node: yaml.Node | None, overrides: Sequence[str]) -> Callable[[Sequence[str]], str]:
+    """Where a key's value was given: the `--set` that gave it, or the file's line."""
+    given = [(override.partition("=")[0].strip().split("."), override) for override in overrides]
+
+    def where(path: Sequence[str]) -> str:
+        for key, override in reversed(given):
+            if key == list(path[: len(key)]):
+                return f"--set {override}"
+        line = _line_of(node, path)
+        return f"{file}:{line}" if line else str(file)
+
+    return where
+
+
+def _in_words(item: Mapping[str, Any], place: Callable[[Sequence[str]], str], data: Any) -> str:
     """One pydantic error as `file:line: key: what is wrong and what to do`."""
     path = _without_kinds(item["loc"], data)
-    line = _line_of(node, path)
-    where = f"{file}:{line}" if line else str(file)
+    where = place(path)
     key = ".".join(path) or "the recipe"
     if item["type"] == "extra_forbidden":
         known = _fields_at(path[:-1])

@@ -18,11 +18,12 @@ from pipelines.core.hashing import key_of
 from pipelines.core.parts import rows_of, summary, write_rows
 from pipelines.core.records import Completion, Dropped, Instruction
 from pipelines.core.stage import Outcome, StageRun
+from pipelines.generate.asking import Asking
 from pipelines.generate.filters import Filter, chain, first_reason
 from pipelines.generate.ledger import Ledger
 from pipelines.generate.prompts import InstructionPrompt
 from pipelines.generate.rouge import Pool
-from pipelines.generate.teacher import Faculty, Request, RequestFailed, Teacher, TeacherId, write_request
+from pipelines.generate.teacher import Faculty, Request, TeacherId, write_request
 
 STAGE = "instructions"
 
@@ -95,12 +96,14 @@ async def _bootstrap(rounds: Rounds, faculty: Faculty, recipe_seed: int, run: St
                 raise UserError(_too_few(rounds))
             asked = prompts(rounds, prompt, tokenizer, identity, recipe_seed, usage.rounds)
             before = len(rounds.kept)
-            said, bought = await _ask([r for r, _ in asked], teacher, ledger, rounds)
-            take(asked, said, prompt, rounds)
+            asking = Asking(teacher, ledger)
+            await asking.all([r for r, _ in asked])
+            take(asked, asking, prompt, rounds)
             usage.rounds += 1
             usage.requests += len(asked)
-            usage.prompt_tokens += sum(c.prompt_tokens for c in said.values())
-            usage.output_tokens += sum(len(c.token_ids) for c in said.values())
+            usage.prompt_tokens += sum(c.prompt_tokens for c in asking.said.values())
+            usage.output_tokens += sum(len(c.token_ids) for c in asking.said.values())
+            bought = sum(c.prompt_tokens + len(c.token_ids) for c in asking.bought)
             run.progress.advance(min(len(rounds.kept), config.target) - min(before, config.target), bought)
     return usage
 
@@ -131,39 +134,18 @@ def prompts(
     return asked
 
 
-async def _ask(
-    requests: Sequence[Request], teacher: Teacher, ledger: Ledger[Completion], rounds: Rounds
-) -> tuple[dict[str, Completion], int]:
-    """All completions of a round by id, and the tokens bought now. A failed request is a dropped row."""
-    said = ledger.find(r.id for r in requests)
-    bought = 0
-
-    async def one(request: Request) -> None:
-        nonlocal bought
-        try:
-            completion = await teacher.write(request)
-        except RequestFailed as error:
-            rounds.drop("request failed", request.prompt[-200:], str(error), request.id)
-            return
-        ledger.add([completion])
-        said[completion.id] = completion
-        bought += completion.prompt_tokens + len(completion.token_ids)
-
-    await asyncio.gather(*(one(r) for r in requests if r.id not in said))
-    return said, bought
-
-
 def take(
     asked: Sequence[tuple[Request, tuple[str, ...]]],
-    said: dict[str, Completion],
+    asking: Asking[Completion],
     prompt: InstructionPrompt,
     rounds: Rounds,
 ) -> None:
-    """Read a round's completions in id order."""
+    """Read a round's completions in id order. A failed request is a dropped row."""
     for request, shown in sorted(asked, key=lambda pair: pair[0].id):
-        completion = said.get(request.id)
-        if completion is None:
+        if request.id in asking.failed:
+            rounds.drop("request failed", request.prompt[-200:], asking.failed[request.id], request.id)
             continue
+        completion = asking.said[request.id]
         candidates, cut = prompt.candidates(completion.text, completion.finish_reason)
         if cut:
             rounds.drop("cut off", completion.text[-200:], "the reply hit max_tokens", completion.id)

@@ -7,6 +7,7 @@ only small counts travel back.
 
 import asyncio
 import time
+import warnings
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, replace
 from typing import Any
@@ -25,21 +26,25 @@ MakeTeacher = Callable[[], Teacher]
 def run_on_pool(run: ShardRun, make: MakeTeacher, pool: Pool, resources: dict[str, Any], progress: Progress) -> float:
     """Run all shards; returns the seconds until the first one was under way (engine start-up)."""
     import ray.data
+    from ray.util.annotations import RayDeprecationWarning
 
     ray.data.DataContext.get_current().enable_progress_bars = False  # ours is shown instead
     quiet_logs()
     began = time.time()
     items = [asdict(shard) for shard in run.shards]
-    shards = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-        PoolActor,
-        fn_constructor_args=(replace(run, shards=()), make),  # small, so that a restarted actor still finds them
-        batch_size=1,
-        compute=ray.data.ActorPoolStrategy(
-            min_size=pool.min, max_size=pool.max, max_tasks_in_flight_per_actor=2 * SHARDS_AT_ONCE
-        ),
-        max_concurrency=SHARDS_AT_ONCE,
-        **resources,
-    )
+    with warnings.catch_warnings():
+        # Ray Data deprecates unnamed remote arguments, and has no named one for max_concurrency yet.
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        shards = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+            PoolActor,
+            fn_constructor_args=(replace(run, shards=()), make),  # small, so that a restarted actor still finds them
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(
+                min_size=pool.min, max_size=pool.max, max_tasks_in_flight_per_actor=2 * SHARDS_AT_ONCE
+            ),
+            max_concurrency=SHARDS_AT_ONCE,
+            **resources,
+        )
     ready_at = None
     for row in shards.iter_rows():
         if ready_at is None:

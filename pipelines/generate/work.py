@@ -4,8 +4,6 @@ Knows shards, the ledger and the teacher protocol. Does not know where the teach
 in the driver with the warm teacher and inside the pool's actors. A row whose request fails becomes Dropped.
 """
 
-import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -14,13 +12,12 @@ from pipelines.core.parts import Shard, cut, has_shard, read_shard, summary, tot
 from pipelines.core.records import Completion, Dropped, SoftTargets
 from pipelines.core.stage import Outcome, StageRun
 from pipelines.core.storage import Folder
+from pipelines.generate.asking import Asking
 from pipelines.generate.ledger import Ledger
-from pipelines.generate.teacher import Faculty, Request, RequestFailed, ScoreRequest, Teacher, TeacherId
+from pipelines.generate.teacher import Faculty, Request, ScoreRequest, Teacher, TeacherId
 
 Row = TypeVar("Row")
 Asked = Completion | SoftTargets
-FLUSH_ROWS = 8  # records per ledger part: what a killed driver can lose of each shard
-FLUSH_SECONDS = 10.0
 
 
 class Work(Protocol[Row]):
@@ -74,67 +71,20 @@ class ShardWorker(Generic[Row]):
         run = self._run
         rows = read_shard(run.source, shard, run.work.reads)
         requests = [run.work.request(row) for row in rows]
-        have: dict[str, Asked] = dict(self._ledger.find(r.id for r in requests))
-        missing = [r for r in requests if r.id not in have]
-        failed: dict[str, str] = {}
-        await self._ask(missing, have, failed)
+        asking: Asking[Any] = Asking(self._teacher, self._ledger)
+        await asking.all(requests)
         kept: list[Any] = []
         dropped: list[Dropped] = []
         for row, request in zip(rows, requests, strict=True):
-            if request.id in failed:
-                dropped.append(Dropped(row.id, run.stage, "request failed", _text(row), failed[request.id]))
+            if request.id in asking.failed:
+                dropped.append(Dropped(row.id, run.stage, "request failed", _text(row), asking.failed[request.id]))
                 continue
-            record = run.work.settle(row, have[request.id])
+            record = run.work.settle(row, asking.said[request.id])
             (dropped if isinstance(record, Dropped) else kept).append(record)
-        usage = _usage(requests, have)
-        write_shard(run.target, shard, kept, run.work.writes, dropped, usage)
+        write_shard(run.target, shard, kept, run.work.writes, dropped, _usage(requests, asking.said))
         self._ledger.forget_recent(r.id for r in requests)
-        return ShardDone(len(rows), sum(_usage(missing, have).values()))
-
-    async def _ask(
-        self, requests: Sequence[Request | ScoreRequest], have: dict[str, Asked], failed: dict[str, str]
-    ) -> None:
-        """Ask all at once; commit to the ledger every few records, or seconds, as they come."""
-        pending = {asyncio.ensure_future(self._one(r, failed)) for r in requests}
-        try:
-            await self._save_as_they_come(pending, have)
-        finally:
-            for task in pending:
-                task.cancel()
-            await asyncio.gather(*pending, return_exceptions=True)
-
-    async def _save_as_they_come(self, tasks: set[asyncio.Task[Asked | None]], have: dict[str, Asked]) -> None:
-        """Whatever ends this early, what had come by then is in the ledger."""
-        unsaved: list[Asked] = []
-        last, pending = time.monotonic(), set(tasks)
-        try:
-            while pending:
-                finished, pending = await asyncio.wait(
-                    pending, timeout=FLUSH_SECONDS, return_when=asyncio.FIRST_COMPLETED
-                )
-                lost = [task for task in finished if task.exception() is not None]
-                unsaved += [r for task in finished - set(lost) if (r := task.result()) is not None]
-                if lost:
-                    lost[0].result()
-                if len(unsaved) >= FLUSH_ROWS or time.monotonic() - last >= FLUSH_SECONDS:
-                    self._save(unsaved, have)
-                    unsaved, last = [], time.monotonic()
-        finally:
-            self._save(unsaved, have)
-
-    def _save(self, records: list[Asked], have: dict[str, Asked]) -> None:
-        if records:
-            self._ledger.add(records)
-            have.update({record.id: record for record in records})
-
-    async def _one(self, request: Request | ScoreRequest, failed: dict[str, str]) -> Asked | None:
-        try:
-            if isinstance(request, Request):
-                return await self._teacher.write(request)
-            return await self._teacher.score(request)
-        except RequestFailed as error:
-            failed[request.id] = str(error)
-            return None
+        bought = {record.id: record for record in asking.bought}
+        return ShardDone(len(rows), sum(_usage(requests, bought).values()))
 
 
 def run_rows(work: Work[Any], faculty: Faculty, teacher: str, stage: str, source: Folder, run: StageRun) -> Outcome:

@@ -32,7 +32,11 @@ def reach(recipe: Recipe, faculty: ClusterFaculty) -> list[str]:
     for name in recipe.teachers:
         folder = faculty.model(name).folder()
         tokenizer = ChatTokenizer(str(folder))
-        tokenizer.prompt_ids("Hello")  # the chat template answers
+        if not tokenizer.closes_answers():
+            raise UserError(
+                f"teachers.{name}: the chat template of {folder} ends an answer with no special token, so a student "
+                "could not learn to stop; give a model whose template closes the assistant's turn"
+            )
         facts.append(f"teacher {name}: {folder}")
     _check_layers(recipe, faculty)
     _check_token_maps(recipe, faculty)

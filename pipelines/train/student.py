@@ -6,7 +6,8 @@ training in `loop.py`. Output: `<stage>/model`, a Hugging Face folder.
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -39,12 +40,9 @@ def run_prune(config: PrunedStudent, teacher: Path, open_session: Callable[[], S
     examples = _calibration(run.inputs["examples"], config.calibration_rows)
     to_remove = int(json.loads((teacher / "config.json").read_text())["num_hidden_layers"]) - config.layers
     run.progress.begin("student_init", to_remove, unit="layers")
-    watch = Watch(lambda _: run.progress.advance(1))
     task = ray.remote(num_cpus=1, runtime_env={"env_vars": {"OMP_NUM_THREADS": str(threads)}})(_prune_into)
-    try:
+    with _budget_ends_only_undone(out), Watch(lambda _: run.progress.advance(1)) as watch:
         facts = ray.get(task.remote(config, teacher, examples, out, watch.board, threads))
-    finally:
-        _close(watch, done=out.is_dir())
     return Outcome(rows=1, digest=folder_digest(out), facts=facts)
 
 
@@ -107,27 +105,23 @@ def run_train(config: Train, seed: int, first: Path, open_session: Callable[[], 
     threads = max(1, session.threads // config.workers)
     job = TrainJob(str(first), run.inputs["examples"].folder, signals, config, seed, str(out), threads)
     curve = _Curve(folder / CURVE, run.progress)
-    watch = Watch(curve.add)
-    trainer = TorchTrainer(
-        _on_worker,
-        train_loop_config={"job": job, "board": watch.board},
-        scaling_config=ScalingConfig(
-            num_workers=config.workers,
-            use_gpu=session.on_gpu,
-            resources_per_worker={"GPU": 1, "CPU": 1} if session.on_gpu else {"CPU": 1},
-        ),
-        torch_config=TorchConfig(backend="nccl" if session.on_gpu else "gloo"),
-        # DeepSpeed's shards fit the layout that wrote them, so each layout has checkpoints of its own.
-        run_config=RunConfig(
-            name=f"train-{config.workers}-zero{config.zero_stage}",
-            storage_path=str(folder),
-            **_run_options(session, threads),
-        ),
-    )
-    try:
-        trainer.fit()
-    finally:
-        _close(watch, done=out.is_dir())
+    with _budget_ends_only_undone(out), Watch(curve.add) as watch:
+        TorchTrainer(
+            _on_worker,
+            train_loop_config={"job": job, "board": watch.board},
+            scaling_config=ScalingConfig(
+                num_workers=config.workers,
+                use_gpu=session.on_gpu,
+                resources_per_worker={"GPU": 1, "CPU": 1} if session.on_gpu else {"CPU": 1},
+            ),
+            torch_config=TorchConfig(backend="nccl" if session.on_gpu else "gloo"),
+            # DeepSpeed's shards fit the layout that wrote them, so each layout has checkpoints of its own.
+            run_config=RunConfig(
+                name=f"train-{config.workers}-zero{config.zero_stage}",
+                storage_path=str(folder),
+                **_run_options(session, threads),
+            ),
+        ).fit()
     points = curve.points
     for checkpoints in folder.glob("train-*"):  # they have done their work
         shutil.rmtree(checkpoints)
@@ -135,12 +129,13 @@ def run_train(config: Train, seed: int, first: Path, open_session: Callable[[], 
     return Outcome(rows=1, digest=folder_digest(out), facts=facts)
 
 
-def _close(watch: Watch, done: bool) -> None:
-    """End the watch; a budget that was reached by the very last step does not undo the work."""
+@contextmanager
+def _budget_ends_only_undone(out: Path) -> Iterator[None]:
+    """A budget that is reached by the very last step does not undo the work."""
     try:
-        watch.close()
+        yield
     except BudgetReached:
-        if not done:
+        if not out.is_dir():
             raise
 
 

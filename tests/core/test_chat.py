@@ -146,6 +146,18 @@ def test_a_template_that_changes_what_was_said_is_refused(variant: Variant, cont
         changes.tokens(talk)
 
 
+@pytest.mark.parametrize(
+    ("closing", "closes"), [("<|im_start|>", True), ("<|im_end|>\n", True), ("\n", False), ("", False)]
+)
+def test_a_special_token_ends_an_answer(variant: Variant, closing: str, closes: bool) -> None:
+    """Whichever special token the template writes there: models end turns with others than their eos."""
+    turns = variant("{% for m in messages %}[{{ m.role }}]{{ m.content }}" + closing + "{% endfor %}")
+    assert turns.closes_answers() is closes
+    made = turns.tokens(TALK[:2])
+    ends = [id for id, role in zip(made.ids, made.roles, strict=True) if role == "end"]
+    assert ends == (turns.encode(closing.strip()) if closes else [])
+
+
 def test_a_message_may_hold_any_character(tokenizer: ChatTokenizer) -> None:
     talk: list[Message] = [
         {"role": "user", "content": "What is \ue0f0 or \ue0f1?"},
@@ -191,11 +203,10 @@ def test_a_folder_without_its_files_is_refused(tmp_path: Path) -> None:
 
 def test_two_tokenizers_are_compared_by_their_tokens(variant: Variant, tokenizer: ChatTokenizer) -> None:
     travelled = pickle.loads(pickle.dumps(tokenizer))
-    assert travelled.vocabulary_digest() == tokenizer.vocabulary_digest()
+    assert travelled.vocabulary() == tokenizer.vocabulary()
     assert tokenizer.decode(travelled.encode("é 🍞\n")) == "é 🍞\n"
     other = variant()
     larger = Tokenizer.from_file(f"{other.folder}/tokenizer.json")
     larger.add_tokens(["<extra>"])
     larger.save(f"{other.folder}/tokenizer.json")
-    assert other.vocabulary_digest() != tokenizer.vocabulary_digest()
     assert other.vocabulary().keys() - tokenizer.vocabulary().keys() == {"<extra>"}

@@ -117,6 +117,18 @@ def test_a_wrong_set_is_told(file: Path, override: str, words: str) -> None:
     assert words in complaint(file, override)
 
 
+def test_a_set_value_that_is_wrong_is_told_as_such(file: Path) -> None:
+    told = complaint(file, "instructions.target=5", "instructions.target=0", "student.init={kind: pruned}")
+    assert "--set instructions.target=0: instructions.target: Input should be" in told
+    assert "--set student.init={kind: pruned}: student.init.layers: this key is needed" in told
+    assert str(file) not in told
+
+
+def test_a_key_that_is_there_twice_is_refused(file: Path) -> None:
+    told = complaint(rewritten(file, "    epochs: 1", "    epochs: 1\n    epochs: 2"))
+    assert told == f"{file}:17: epochs: this key is there twice; the first is in line 16"
+
+
 @pytest.mark.parametrize(
     ("text", "words"), [("", "a mapping"), ("- name", "a mapping"), ("name: [", "not valid YAML"), ("\0", "not valid")]
 )

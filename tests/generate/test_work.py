@@ -16,9 +16,10 @@ from pipelines.core.signals import unpack
 from pipelines.core.stage import Outcome, StageRun
 from pipelines.core.storage import Folder
 from pipelines.generate.answers import AnswerWork
+from pipelines.generate.asking import FLUSH_ROWS
 from pipelines.generate.ledger import Ledger
 from pipelines.generate.soft_targets import SoftTargetWork
-from pipelines.generate.work import FLUSH_ROWS, run_rows
+from pipelines.generate.work import run_rows
 
 if TYPE_CHECKING:
     from tests.conftest import FakeFaculty
