@@ -6,12 +6,14 @@ Exit codes: 0 done, 2 the user's mistake (the message says what to do), 1 a fail
 
 import json
 import sys
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
 from pipelines.core.errors import BudgetReached, UserError
 from pipelines.core.progress import Budget, Progress
+from pipelines.formats import ExportFormat, ImportFormat
 
 app = typer.Typer(
     help="Small language models that learned from big ones, on your own Ray cluster.\n\n"
@@ -144,6 +146,40 @@ def trace(
         typer.echo(line)
 
 
+@app.command("import")
+def import_(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="A file or folder, or owner/name on the hub (hf).")],
+    from_: Annotated[ImportFormat, typer.Option("--from", help="What SRC holds.")],
+    out: Annotated[str, typer.Option("--out", metavar="FOLDER", help="The new folder of conversations.")],
+    split: Annotated[str | None, typer.Option(help="Of a dataset with splits (hf); train without it.")] = None,
+) -> None:
+    """Read conversations of any of these formats; bad rows are kept apart, with their reasons."""
+    from pipelines.formats import folder
+
+    made = folder.import_(source, from_, out, split).manifest
+    typer.echo(f"{made['rows']:,} conversations from {made['facts']['file']} are in {out}")
+    if made["dropped"]:
+        typer.echo(f"dropped, and kept in {out}/dropped: {_counts(made['dropped'])}")
+
+
+@app.command()
+def export(
+    what: Annotated[str, typer.Argument(metavar="RUN|FOLDER", help="A run, its recipe, or an imported folder.")],
+    to: Annotated[ExportFormat, typer.Option("--to", help="The format to write.")],
+    out: Annotated[str, typer.Option("--out", metavar="PATH", help="The new file, or folder for hf.")],
+    runs: RunsOption = "runs",
+    set_: SetOption = None,
+    license: Annotated[str | None, typer.Option(help="For the card of an hf dataset, e.g. apache-2.0.")] = None,
+) -> None:
+    """Write a run's training answers, or an imported folder, in a format that other tools read."""
+    from pipelines.runs import export as exporting
+
+    written = exporting.export(what, to, out, runs, set_ or [], license)
+    typer.echo(f"{written.rows:,} conversations are in {out}")
+    if written.left_out:
+        typer.echo(f"left out, as {to} has no place for them: {_counts(written.left_out)}")
+
+
 @app.command()
 def doctor() -> None:
     """Say what this machine has and what is missing."""
@@ -174,6 +210,10 @@ def _leave(code: int) -> None:
     sys.stderr.flush()
     sys.stdout.flush()
     sys.exit(code)
+
+
+def _counts(reasons: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
 
 
 def _command(recipe: str, runs: str, sets: list[str] | None, address: str | None) -> str:

@@ -4,6 +4,7 @@ Knows only plain values. How records become Arrow is in `tables.py`; how they ar
 An `id` hashes the record's content (`hashing.key_of`), so the same content has the same id everywhere.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,7 +32,7 @@ class Instruction:
 
     def as_prompt(self) -> str:
         """The user's turn: the instruction, then its input."""
-        return f"{self.text}\n\n{self.input}" if self.input else self.text
+        return _with_input(self.text, self.input)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,30 @@ class EvalAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class Conversation:
+    """What a user and an assistant said, in any of the formats that people keep it in.
+
+    Maker: `import`, and `export` of a run. Readers: `export`, `seeds`.
+    """
+
+    id: str  # hashes what a model would see, so a conversation has one id in every format
+    system: str  # "" for none
+    turns: tuple[str, ...]  # user, assistant, user, assistant, ...; never empty, the assistant's last
+    input: str  # the part of the first turn that its file kept apart (Alpaca's `input`), "" for none
+    extra: str  # the row's other columns as one canonical JSON object
+
+    @staticmethod
+    def make_id(system: str, turns: Sequence[str], input: str) -> str:
+        return key_of("conversation", system, _with_input(turns[0], input), *turns[1:])
+
+    def messages(self) -> list[dict[str, str]]:
+        """As chat templates take it, the input within the first user turn."""
+        said = (_with_input(self.turns[0], self.input), *self.turns[1:])
+        spoken = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(said)]
+        return [{"role": "system", "content": self.system}, *spoken] if self.system else spoken
+
+
+@dataclass(frozen=True, slots=True)
 class Dropped:
     """A row that went no further, kept with its reason. Maker: any stage. Readers: report, `trace`."""
 
@@ -118,4 +143,8 @@ class Dropped:
     detail: str
 
 
-Record = Instruction | Completion | Answer | TrainExample | SoftTargets | EvalAnswer | Dropped
+Record = Instruction | Completion | Answer | TrainExample | SoftTargets | EvalAnswer | Conversation | Dropped
+
+
+def _with_input(text: str, input: str) -> str:
+    return f"{text}\n\n{input}" if input else text

@@ -90,21 +90,23 @@ def run(
     return Ran(recipe, run_folder, finished)
 
 
-def open_run(name: str, runs: str = DEFAULT_RUNS) -> tuple[Recipe, Folder, list[Stage]]:
+def open_run(name: str, runs: str = DEFAULT_RUNS, overrides: Sequence[str] = ()) -> tuple[Recipe, Folder, list[Stage]]:
     """A run by its folder's name, or by a recipe: (recipe, run folder, stages). UserError where it is not there."""
     folder = Folder(runs)
     bare = name.rstrip("/").rsplit("/", 1)[-1]
     if bare in folder.folders() and folder.child(bare).exists("recipe.yaml"):
+        if overrides:
+            raise UserError(f"--set changes a recipe, and {name!r} is a run that is made")
         recipe = Recipe.model_validate(yaml.safe_load(folder.child(bare).read_bytes("recipe.yaml")))
     else:
-        recipe = _recipe_or_complain(name, folder)
+        recipe = _recipe_or_complain(name, folder, overrides)
     stages = distil.stages(recipe, ClusterFaculty(recipe))
     return recipe, folder.child(runner.run_name(recipe.name, stages)), stages
 
 
-def _recipe_or_complain(name: str, folder: Folder) -> Recipe:
+def _recipe_or_complain(name: str, folder: Folder, overrides: Sequence[str]) -> Recipe:
     try:
-        return load(name)
+        return load(name, overrides)
     except UserError as error:
         runs = [f for f in folder.folders() if f.startswith("run-")]
         raise UserError(

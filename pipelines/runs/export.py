@@ -1,0 +1,119 @@
+"""What leaves by `tutelage export`: a run's training answers, or a folder that `tutelage import` made.
+
+Knows which stages hold what a teacher wrote, and what a dataset's card can say of it. How formats look is in
+`pipelines.formats`. Held-out tasks and their references stay: whoever trained on them could not evaluate any more.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from pipelines.core import runner
+from pipelines.core.config import FakeTeacher, Recipe
+from pipelines.core.errors import UserError
+from pipelines.core.hashing import canonical
+from pipelines.core.parts import rows_of
+from pipelines.core.records import Answer, Conversation, Instruction
+from pipelines.core.stage import Done
+from pipelines.core.storage import Folder
+from pipelines.formats import ExportFormat, card, folder, write
+from pipelines.formats.card import Provenance, Step
+from pipelines.runs import api
+from pipelines.runs.reporting import versions
+
+SHOWN = ("seeds", "instructions", "answers")  # what a training answer goes through
+
+
+def export(
+    what: str, format: ExportFormat, out: str, runs: str, overrides: Sequence[str] = (), license: str | None = None
+) -> write.Written:
+    """Write `what` to the new path `out`. UserError where it is not there or not finished."""
+    if license is not None and format != "hf":
+        raise UserError(f"--license goes into the card of --to hf; {format} has no place for it")
+    if folder.is_imported(what):
+        provenance, rows, conversations = _of_import(what)
+    else:
+        provenance, rows, conversations = _of_run(what, runs, overrides)
+    return write.export(conversations, format, out, card.markdown(provenance, rows, license))
+
+
+Taken = tuple[Provenance, int, Iterator[Conversation]]
+
+
+def _of_import(path: str) -> Taken:
+    manifest, conversations = folder.open_imported(path)
+    file, digest = manifest["facts"]["file"], manifest["config"]["source"]
+    provenance = Provenance(
+        name=Folder(path).name,
+        teachers=(),
+        made=[f"Imported from `{file}` (format {manifest['config']['format']}, SHA-256 or key `{digest}`)."],
+        filters=(),
+        steps=[Step("import", manifest["rows"], manifest["dropped"])],
+        lineage="The source's own: columns that the format does not know are kept in `extra`.",
+        written_with=_program(),
+    )
+    return provenance, manifest["rows"], conversations
+
+
+def _of_run(name: str, runs: str, overrides: Sequence[str]) -> Taken:
+    recipe, run_folder, stages = api.open_run(name, runs, overrides)
+    done = {p.stage.name: p.done for p in runner.plan(stages, Folder(runs)) if p.done is not None}
+    if "answers" not in done:
+        raise UserError(f"{run_folder.name} in {runs} has no finished answers yet; `tutelage run` makes them")
+    return _run_provenance(recipe, run_folder.name, done), done["answers"].manifest["rows"], _answered(done)
+
+
+def _answered(done: Mapping[str, Done]) -> Iterator[Conversation]:
+    """The answers in their order, each with its instruction."""
+    tasks = {task.id: task for task in rows_of(done["instructions"].folder, Instruction)}
+    for answer in rows_of(done["answers"].folder, Answer):
+        task = tasks[answer.instruction_id]
+        assert task.split == "train", f"the held-out task {task.id} has an answer among the training answers"
+        lineage = {
+            "answer_id": answer.id,
+            "instruction_id": task.id,
+            "origin": task.origin,
+            "parents": task.parents,
+            "finish_reason": answer.finish_reason,
+        }
+        turns = (task.text, answer.text)
+        id = Conversation.make_id("", turns, task.input)
+        yield Conversation(id, "", turns, task.input, canonical(lineage))
+
+
+def _run_provenance(recipe: Recipe, run: str, done: Mapping[str, Done]) -> Provenance:
+    settings = recipe.instructions
+    return Provenance(
+        name=run,
+        teachers=[_teacher(recipe, name) for name in sorted({settings.teacher, recipe.answers.teacher})],
+        made=[
+            f"Recipe `{recipe.name}` (method {recipe.method}, seed {recipe.seed}), run `{run}`.",
+            f"Seed tasks: `{recipe.seeds.tasks}`; {recipe.seeds.held_out} of them are held out and are not here.",
+            f"Instructions: the seeds that are left, and new ones by `{settings.teacher}`.",
+            f"Answers: one for each instruction, by `{recipe.answers.teacher}`.",
+        ],
+        filters=[
+            f"Instructions: {', '.join(settings.filters)}; {settings.min_words} to {settings.max_words} words; "
+            f"ROUGE-L at most {settings.max_rouge_l} with every other one and with the held-out tasks.",
+            f"Answers: empty ones are dropped; of those that hit max_tokens, {recipe.answers.cut_off}.",
+        ],
+        steps=[
+            Step(name, done[name].manifest["rows"], done[name].manifest["dropped"]) for name in SHOWN if name in done
+        ],
+        lineage="Seed, instruction, answer: `extra` holds `answer_id`, `instruction_id`, and in `parents` the ids of "
+        "the instructions that the teacher was shown (none for a seed). "
+        f"`tutelage trace ANSWER_ID` follows a row of `{run}` back to its seeds.",
+        written_with=_program(),
+    )
+
+
+def _teacher(recipe: Recipe, name: str) -> str:
+    teacher = recipe.teachers[name]
+    what = f"`{name}`: {teacher.model}"
+    return (
+        f"{what}, only as the tokenizer of a fake teacher: the text means nothing"
+        if (isinstance(teacher, FakeTeacher))
+        else what
+    )
+
+
+def _program() -> str:
+    return f"tutelage {versions().get('tutelage', '(not installed)')}"
