@@ -81,7 +81,9 @@ Teacher = Annotated[VLLMTeacher | FakeTeacher, Field(discriminator="kind")]
 class Seeds(Strict):
     """Where the tasks come from that start everything, and how many are kept away for evaluation."""
 
-    tasks: str = Field("builtin", description="'builtin', or a JSON lines file in Self-Instruct's format")
+    tasks: str = Field(
+        "builtin", description="'builtin', a JSON lines file in Self-Instruct's format, or an imported folder"
+    )
     reader: str | None = Field(None, description="module:function of your own: path -> iterable of tasks (dicts)")
     held_out: int = Field(32, ge=2)
 

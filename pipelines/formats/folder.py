@@ -15,7 +15,7 @@ from typing import Any
 from pipelines.core import manifest
 from pipelines.core.errors import UserError
 from pipelines.core.hashing import key_of
-from pipelines.core.parts import PART_ROWS, Shard, rows_of, summary, write_shard
+from pipelines.core.parts import PART_ROWS, Shard, dropped_of, rows_of, summary, write_shard
 from pipelines.core.progress import Progress
 from pipelines.core.records import Conversation, Dropped
 from pipelines.core.stage import Done, Outcome, Stage, StageRun
@@ -36,7 +36,7 @@ def import_(source: str, format: ImportFormat, out: str, split: str | None = Non
         folder, began = Folder(str(temporary)), time.monotonic()
         outcome = stage.run(StageRun(folder, {}, folder, Progress()))
         if outcome.rows == 0:
-            raise UserError(_nothing_read(opened, format, outcome) + near(Path(source).expanduser()))
+            raise UserError(_nothing_read(opened, folder, outcome) + near(Path(source).expanduser(), format))
         done = manifest.write(stage, folder, {}, outcome, time.monotonic() - began)
     return Done(Folder(out), done.manifest)
 
@@ -111,7 +111,11 @@ def _whole(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _nothing_read(source: Source, format: ImportFormat, outcome: Outcome) -> str:
+def _nothing_read(source: Source, folder: Folder, outcome: Outcome) -> str:
+    first = next(dropped_of(folder), None)
+    if first is None:
+        return f"{source.name} holds no rows"
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in outcome.dropped.items())
-    read = outcome.facts["read"]
-    return f"nothing in {source.name} can be read as {format}: {read:,} rows ({reasons or 'it is empty'})"
+    return (
+        f"nothing can be imported: {outcome.facts['read']:,} rows, dropped: {reasons}; the first: {first.detail[:300]}"
+    )

@@ -30,6 +30,8 @@ def read_json(path: Path) -> Iterator[Row]:
     with path.open("rb") as handle:
         lines = ((number, line.strip()) for number, line in enumerate(handle, 1))
         number, first = next(((n, line.removeprefix(_BOM)) for n, line in lines if line.removeprefix(_BOM)), (0, b""))
+        if not first:
+            return
         if first.startswith(_OTHER_BOMS):
             raise UserError(f"{path} is UTF-16; save it as UTF-8")
         try:

@@ -24,12 +24,17 @@ def whole(path: str) -> Iterator[Path]:
     temporary = target.with_name(f"_tmp-{uuid.uuid4().hex}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.rename(target)
+        try:
+            yield temporary
+            temporary.rename(target)
+        finally:
+            _remove(temporary)
     except OSError as error:
         raise UserError(f"--out {path} cannot be written: {error.strerror or error}") from error
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from pipelines.formats import ImportFormat, hugging_face
 from pipelines.formats.json_rows import Row, read_json
 from pipelines.formats.parse import plain, shape_of
 
+_TABLES = {"parquet": "Parquet", "hf": "Arrow"}
 _HUB = re.compile(r"\w[\w.-]*/\w[\w.-]*(@\w[\w./-]*)?\Z")
 
 
@@ -39,13 +40,23 @@ def open_source(source: str, format: ImportFormat, split: str | None = None) -> 
         raise UserError("--split goes with --from hf and a dataset that has splits")
     if format == "hf" and not path.exists() and _HUB.match(source):
         return _of_table(source, key_of("hub", source, split), hugging_face.from_hub(source, split))
+    try:
+        return _opened(path, format, split)
+    except OSError as error:
+        raise UserError(f"{source} cannot be read: {error.strerror or error}") from error
+
+
+def _opened(path: Path, format: ImportFormat, split: str | None) -> Source:
     if not path.exists():
-        raise UserError(f"there is no file or folder {source!r}")
-    if format in ("parquet", "hf"):
+        raise UserError(f"there is no file or folder {str(path)!r}")
+    if path.is_file():
+        _check_kind(path, format)
+    if format in _TABLES:
         files = _files(path, format)
         batches = _parquet(files) if format == "parquet" else hugging_face.from_disk(path, split)
         return _of_table(path.name, key_of(*[[f.name, file_digest(f)] for f in files]), batches)
-    _check_text(path, format)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; --from {format} reads a JSON file (--from parquet and hf read folders)")
     return Source(path.name, file_digest(path), format, read_json(path))
 
 
@@ -71,19 +82,17 @@ def _table_format(path: Path) -> str | None:
     return "hf" if start == b"ARROW1" or start[:4] == b"\xff\xff\xff\xff" else None
 
 
-def near(path: Path) -> str:
+def near(path: Path, format: ImportFormat) -> str:
     """The advice that ends an error, "" where there is none."""
     found = format_of(path)
-    return f"; it looks like --from {found}" if found else ""
+    return f"; it looks like --from {found}" if found and found != format else ""
 
 
-def _check_text(path: Path, format: ImportFormat) -> None:
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; --from {format} reads a JSON file (--from parquet and hf read folders)")
+def _check_kind(path: Path, format: ImportFormat) -> None:
     if path.stat().st_size == 0:
         raise UserError(f"{path} is empty")
-    if _table_format(path):
-        raise UserError(f"{path} is no JSON file{near(path)}")
+    if _table_format(path) != (format if format in _TABLES else None):
+        raise UserError(f"{path} is no {_TABLES.get(format, 'JSON')} file{near(path, format)}")
 
 
 def _files(path: Path, format: ImportFormat) -> list[Path]:
@@ -103,7 +112,7 @@ def _parquet(files: Sequence[Path]) -> Iterator[pa.RecordBatch]:
         try:
             yield from pq.ParquetFile(file).iter_batches()
         except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{file} cannot be read as Parquet: {error}{near(file)}") from error
+            raise UserError(f"{file} cannot be read as Parquet: {error}") from error
 
 
 def _of_table(name: str, digest: str, batches: Iterator[pa.RecordBatch]) -> Source:

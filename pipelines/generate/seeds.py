@@ -1,8 +1,9 @@
 """Seed tasks: read, checked line by line, and split before a teacher sees any of them.
 
-Knows Self-Instruct's seed format ({id, instruction, instances: [{input, output}]}, JSON lines). A bad line
-becomes a Dropped row with its line number; the good ones go on. The held-out tasks are chosen here, by the
-recipe's seed, so nothing that descends from them can reach training.
+Knows Self-Instruct's seed format ({id, instruction, instances: [{input, output}]}, JSON lines), and the folders
+that `tutelage import` makes of other formats. A bad line becomes a Dropped row with its line number; the good ones
+go on. The held-out tasks are chosen here, by the recipe's seed, so nothing that descends from them can reach
+training.
 """
 
 import json
@@ -19,6 +20,7 @@ from pipelines.core.parts import summary, write_rows
 from pipelines.core.plugins import load_function
 from pipelines.core.records import Dropped, Instruction
 from pipelines.core.stage import Outcome, StageRun
+from pipelines.formats.folder import is_imported, open_imported
 from pipelines.generate.rouge import Pool
 
 BUILTIN = Path(__file__).parent / "seed_tasks.jsonl"
@@ -26,10 +28,15 @@ STAGE = "seeds"
 
 
 def seed_file(config: Seeds) -> Path:
-    """The seed tasks' file. UserError where there is none."""
+    """The seed tasks' file, or imported folder. UserError where there is none."""
     path = BUILTIN if config.tasks == "builtin" else Path(config.tasks).expanduser()
+    if path.is_dir() and is_imported(str(path)):
+        return path
     if not path.is_file():
-        raise UserError(f"seeds.tasks: there is no file {config.tasks!r}; give a JSON lines file, or 'builtin'")
+        raise UserError(
+            f"seeds.tasks: there is no file {config.tasks!r}; give a JSON lines file, a "
+            "folder that `tutelage import` made, or 'builtin'"
+        )
     if path.stat().st_size == 0:
         raise UserError(f"seeds.tasks: the file {config.tasks!r} is empty")
     return path
@@ -37,8 +44,9 @@ def seed_file(config: Seeds) -> Path:
 
 def content_key(config: Seeds) -> dict[str, str]:
     """What of the seed tasks enters the stage's key."""
+    path = seed_file(config)
     return {
-        "tasks": file_digest(seed_file(config)),
+        "tasks": open_imported(str(path))[0]["digest"] if path.is_dir() else file_digest(path),
         "reader": load_function(config.reader).digest if config.reader else "",
     }
 
@@ -62,7 +70,8 @@ def read(path: Path, reader: str | None = None) -> tuple[list[Instruction], list
     """All good tasks in the file's order, and what was dropped with its line and reason."""
     good: dict[str, Instruction] = {}
     dropped: list[Dropped] = []
-    tasks = enumerate(load_function(reader).call(path), 1) if reader else _lines(path)
+    lines = _imported if path.is_dir() else _lines
+    tasks = enumerate(load_function(reader).call(path), 1) if reader else lines(path)
     for where, task in tasks:
         instruction, reason = _parse(task)
         if instruction is not None and instruction.id in good:
@@ -112,6 +121,16 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
             yield number, json.loads(raw)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             yield number, _NotJSON(error)
+
+
+def _imported(folder: Path) -> Iterator[tuple[int, Any]]:
+    """(row from 1, a task of one question and one answer, or the messages of what is none)."""
+    for number, row in enumerate(open_imported(str(folder))[1], 1):
+        if row.system or len(row.turns) > 2:
+            yield number, row.messages()
+        else:
+            instruction, output = row.turns
+            yield number, {"instruction": instruction, "instances": [{"input": row.input, "output": output}]}
 
 
 def _parse(task: Any) -> tuple[Instruction | None, str]:

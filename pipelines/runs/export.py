@@ -5,6 +5,7 @@ Knows which stages hold what a teacher wrote, and what a dataset's card can say 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from pipelines.core import runner
 from pipelines.core.config import FakeTeacher, Recipe
@@ -44,7 +45,7 @@ def _of_import(path: str) -> Taken:
     provenance = Provenance(
         name=Folder(path).name,
         teachers=(),
-        made=[f"Imported from `{file}` (format {manifest['config']['format']}, SHA-256 or key `{digest}`)."],
+        made=[f"Imported from `{file}` (format {manifest['config']['format']}, digest `{digest}`)."],
         filters=(),
         steps=[Step("import", manifest["rows"], manifest["dropped"])],
         lineage="The source's own: columns that the format does not know are kept in `extra`.",
@@ -54,6 +55,8 @@ def _of_import(path: str) -> Taken:
 
 
 def _of_run(name: str, runs: str, overrides: Sequence[str]) -> Taken:
+    if Folder(name).exists("recipe.yaml"):
+        runs = str(Path(name).resolve().parent)  # a run by its path, wherever its shelf is
     recipe, run_folder, stages = api.open_run(name, runs, overrides)
     done = {p.stage.name: p.done for p in runner.plan(stages, Folder(runs)) if p.done is not None}
     if "answers" not in done:
