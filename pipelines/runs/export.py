@@ -110,12 +110,9 @@ def _run_provenance(recipe: Recipe, run: str, done: Mapping[str, Done]) -> Prove
 
 def _teacher(recipe: Recipe, name: str) -> str:
     teacher = recipe.teachers[name]
-    what = f"`{name}`: {teacher.model}"
-    return (
-        f"{what}, only as the tokenizer of a fake teacher: the text means nothing"
-        if (isinstance(teacher, FakeTeacher))
-        else what
-    )
+    if isinstance(teacher, FakeTeacher):
+        return f"`{name}`: a fake one, whose text means nothing"
+    return f"`{name}`: {teacher.model}"
 
 
 def _program() -> str:

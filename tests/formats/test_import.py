@@ -146,7 +146,7 @@ def test_rows_are_many_and_stay_in_order(lines: Callable[..., Path], imported: A
     [
         (b"", "alpaca", "is empty"),
         (b"\n \n", "alpaca", "holds no rows"),
-        (b'[{"instruction": "cut o', "alpaca", "cannot be read to its end: Unterminated string .* char"),
+        (b'[{"instruction": "cut o', "alpaca", "cannot be read to its end: Unterminated string .*char"),
         ("[{}]".encode("utf-16"), "alpaca", "is UTF-16"),
         (json.dumps(GOOD).encode(), "sharegpt", "1 rows, dropped: 1 other columns; .*; it looks like --from alpaca"),
         (json.dumps(chat(ASKS, SAYS)).encode(), "alpaca", "it looks like --from messages"),

@@ -12,6 +12,7 @@ from pipelines.core.config import Seeds
 from pipelines.core.errors import UserError
 from pipelines.core.records import Instruction
 from pipelines.core.stage import StageRun
+from pipelines.formats.folder import import_
 from pipelines.generate import seeds
 from pipelines.generate.rouge import Pool
 
@@ -111,6 +112,27 @@ def test_too_few_good_tasks_are_told(write: Callable[..., Path], stage_run: Call
     file = write(task("Sing."), task("Count."), task("Bake."), b"{")
     with pytest.raises(UserError, match=r"3 good tasks \(1 dropped\).*lower seeds.held_out"):
         seeds.run(Seeds(tasks=str(file), held_out=2), 17, 0.7, stage_run("seeds"))
+
+
+def test_seeds_can_be_an_imported_folder(tmp_path: Path) -> None:
+    rows: list[Any] = [
+        {"instruction": "Sort.", "input": "Ob", "output": "Ob"},
+        {"instruction": "Sing.", "output": "La."},
+    ]
+    (tmp_path / "in.json").write_text(json.dumps(rows))
+    done = import_(str(tmp_path / "in.json"), "alpaca", str(tmp_path / "folder"))
+    config = Seeds(tasks=str(tmp_path / "folder"), held_out=2)
+    tasks, dropped = seeds.read(seeds.seed_file(config))
+    assert [(task.text, task.input, task.reference) for task in tasks] == [("Sort.", "Ob", "Ob"), ("Sing.", "", "La.")]
+    assert dropped == []
+    assert seeds.content_key(config)["tasks"] == done.manifest["digest"]
+
+
+def test_a_conversation_of_several_turns_is_no_seed_task(write: Callable[..., Path], tmp_path: Path) -> None:
+    talk = [{"role": role, "content": "Hm."} for role in ("user", "assistant", "user", "assistant")]
+    done = import_(str(write({"messages": talk})), "messages", str(tmp_path / "folder"))
+    tasks, [dropped] = seeds.read(Path(done.folder.uri))
+    assert (tasks, dropped.reason) == ([], "not a task")
 
 
 def test_the_split_is_seeded_and_apart(stage_run: Callable[..., StageRun]) -> None:
