@@ -31,12 +31,13 @@ def from_disk(path: Path, split: str | None) -> Iterator[pa.RecordBatch]:
 def from_hub(name: str, split: str | None) -> Iterator[pa.RecordBatch]:
     """`owner/name`, or `owner/name@REVISION`. Version 4 and later of the library run no code from the hub."""
     import datasets
+    from datasets.exceptions import DatasetsError
     from huggingface_hub.errors import HfHubHTTPError
 
     repo, _, revision = name.partition("@")
     try:
         found = datasets.load_dataset(repo, revision=revision or None, split=split or "train")
-    except (OSError, ValueError, RuntimeError, HfHubHTTPError) as error:
+    except (OSError, ValueError, RuntimeError, DatasetsError, HfHubHTTPError) as error:
         raise UserError(f"{name!r} is no file here and cannot be fetched from the hub: {error}") from error
     yield from _batches(found)
 

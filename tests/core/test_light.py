@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = {"ray", "torch", "vllm", "transformers", "deepspeed"}
+HEAVY = {"ray", "torch", "vllm", "transformers", "deepspeed", "datasets"}
 
 CORE = """
 import pkgutil, pipelines.core
@@ -22,12 +22,13 @@ except SystemExit as ended:
 HELP = f"sys.argv = ['tutelage', '--help']\n{MAIN}"
 RUN_HELP = f"sys.argv = ['tutelage', 'run', '--help']\n{MAIN}"
 PLAN = "from pipelines.runs import api"
+EXPORT = "from pipelines.runs import export"
 
 
 @pytest.mark.parametrize(
     ("code", "shows"),
-    [(CORE, ""), (HELP, "quickstart"), (RUN_HELP, "--max-tokens"), (PLAN, "")],
-    ids=["core", "help", "run --help", "plan"],
+    [(CORE, ""), (HELP, "quickstart"), (RUN_HELP, "--max-tokens"), (PLAN, ""), (EXPORT, "")],
+    ids=["core", "help", "run --help", "plan", "export"],
 )
 def test_nothing_heavy_is_imported(code: str, shows: str) -> None:
     look = f"import sys\n{code}\nheavy = {HEAVY} & set(sys.modules)\nassert not heavy, heavy"
