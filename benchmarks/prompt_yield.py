@@ -20,8 +20,8 @@ from pipelines.core.config import Engine, Instructions, Sampling
 from pipelines.core.records import Completion
 from pipelines.generate.filters import chain
 from pipelines.generate.instructions import Rounds, prompts, take
+from pipelines.generate.novelty import Pool
 from pipelines.generate.prompts import InstructionPrompt
-from pipelines.generate.rouge import Pool
 from pipelines.generate.seeds import BUILTIN, read
 from pipelines.generate.teacher import TeacherId
 from pipelines.generate.vllm_teacher import VLLMTeacher

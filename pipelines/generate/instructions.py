@@ -21,8 +21,8 @@ from pipelines.core.stage import Outcome, StageRun
 from pipelines.generate.asking import Asking
 from pipelines.generate.filters import Filter, chain, first_reason
 from pipelines.generate.ledger import Ledger
+from pipelines.generate.novelty import Pool
 from pipelines.generate.prompts import InstructionPrompt
-from pipelines.generate.rouge import Pool
 from pipelines.generate.teacher import Faculty, Request, TeacherId, write_request
 
 STAGE = "instructions"

@@ -13,7 +13,7 @@ from pipelines.core.errors import UserError
 from pipelines.core.records import Instruction
 from pipelines.core.stage import StageRun
 from pipelines.generate import seeds
-from pipelines.generate.rouge import Pool
+from pipelines.generate.novelty import Pool
 
 COMMON = Path(__file__).parents[2].parent / "shared/data/seeds/self_instruct_175.jsonl"
 
