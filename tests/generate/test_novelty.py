@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rapidfuzz.distance import LCSseq
+from rapidfuzz.distance import Indel, LCSseq
 
+from pipelines.generate import novelty
 from pipelines.generate.novelty import Near, Pool
 from pipelines.generate.rouge import tokens
 
@@ -134,6 +135,27 @@ def test_texts_without_tokens_are_near_only_to_themselves() -> None:
         pool.add(text)
     assert pool.nearest("?!") == Near("?!", 1.0, 0)
     assert pool.nearest("!?") is None
+
+
+def test_few_texts_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bounds do the work: of two million pairs, less than one in a hundred is compared."""
+    chance = random.Random(3)
+    compared: list[str] = []
+    monkeypatch.setattr(novelty, "Indel", _Counting(compared))
+    pool = Pool(0.7)
+    for _ in range(2_000):
+        if pool.nearest(text := zipf(chance)) is None:
+            pool.add(text)
+    assert 0 < len(compared) < 20_000
+
+
+class _Counting:
+    def __init__(self, compared: list[str]) -> None:
+        self._compared = compared
+
+    def similarity(self, one: list[str], other: list[str]) -> int:
+        self._compared.append(" ".join(other))
+        return int(Indel.similarity(one, other))
 
 
 def test_a_row_is_kept_in_little_memory() -> None:
