@@ -20,8 +20,8 @@ from pipelines.core.config import Engine, Instructions, Sampling
 from pipelines.core.records import Completion
 from pipelines.generate.filters import chain
 from pipelines.generate.instructions import Rounds, prompts, take
+from pipelines.generate.novelty import Pool
 from pipelines.generate.prompts import InstructionPrompt
-from pipelines.generate.rouge import Pool
 from pipelines.generate.seeds import BUILTIN, read
 from pipelines.generate.teacher import TeacherId
 from pipelines.generate.vllm_teacher import VLLMTeacher
@@ -42,7 +42,7 @@ async def measure(name: str, requests: int, teacher: VLLMTeacher, identity: Teac
     began = time.monotonic()
     said: dict[str, Completion] = {c.id: c for c in await asyncio.gather(*(teacher.write(r) for r, _ in asked))}
     seconds = time.monotonic() - began
-    take(asked, said, prompt, rounds)
+    take(asked, said, {}, prompt, rounds)
     reasons: dict[str, int] = {}
     for row in rounds.dropped:
         reasons[row.reason] = reasons.get(row.reason, 0) + 1

@@ -7,6 +7,7 @@ Exit codes: 0 done, 2 the user's mistake (the message says what to do), 1 a fail
 import json
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -178,6 +179,27 @@ def export(
     typer.echo(f"{written.rows:,} conversations are in {out}")
     if written.left_out:
         typer.echo(f"left out, as {to} has no place for them: {_counts(written.left_out)}")
+
+
+@app.command()
+def dedupe(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="JSON lines, or a JSON file that holds one list.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the kept rows go, as they were read.")],
+    field: Annotated[str, typer.Option("--field", help="The text to compare.")] = "instruction",
+    threshold: Annotated[float, typer.Option("--threshold", help="Drop a row whose ROUGE-L F1 is above this.")] = 0.7,
+    dropped: Annotated[
+        Path | None,
+        typer.Option("--dropped", metavar="FILE", help="Where the dropped rows go, each with its reason and nearest."),
+    ] = None,
+) -> None:
+    """Drop the rows of a file that are near an earlier one, by ROUGE-L; the first of near ones is kept.
+
+    Exact: the same rows as comparing all pairs would keep. Lines that cannot be read are counted and dropped.
+    """
+    from pipelines.generate import dedupe as deduping
+
+    counts = deduping.dedupe(source, field, threshold, out, dropped, Progress())
+    typer.echo(f"{counts} in {counts.seconds:.1f} s\nkept rows: {out}")
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """Filters of new instructions: each a pure function from a text to a reason, or None to keep it.
 
 Knows the filters of the Self-Instruct and Alpaca releases (length, keywords, start). Whether a text is new is
-not a filter of its own: it needs the pool, and `rouge.Pool` says.
+not a filter of its own: it needs the pool, and `novelty.Pool` says.
 """
 
 import re

@@ -7,7 +7,7 @@ is a bug of ours (both stages filter against it), so the check asserts.
 from pipelines.core.parts import rows_of, summary, write_rows
 from pipelines.core.records import Instruction
 from pipelines.core.stage import Outcome, StageRun
-from pipelines.generate.rouge import Pool
+from pipelines.generate.novelty import Pool
 
 
 def run(max_rouge_l: float, run: StageRun) -> Outcome:

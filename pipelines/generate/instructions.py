@@ -8,7 +8,7 @@ goes on where it was, and a larger target extends. Candidates are taken in id or
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipelines.core.chat import ChatTokenizer
@@ -21,8 +21,8 @@ from pipelines.core.stage import Outcome, StageRun
 from pipelines.generate.asking import Asking
 from pipelines.generate.filters import Filter, chain, first_reason
 from pipelines.generate.ledger import Ledger
+from pipelines.generate.novelty import Pool
 from pipelines.generate.prompts import InstructionPrompt
-from pipelines.generate.rouge import Pool
 from pipelines.generate.teacher import Faculty, Request, TeacherId, write_request
 
 STAGE = "instructions"
@@ -98,7 +98,7 @@ async def _bootstrap(rounds: Rounds, faculty: Faculty, recipe_seed: int, run: St
             before = len(rounds.kept)
             asking = Asking(teacher, ledger)
             await asking.all([r for r, _ in asked])
-            take(asked, asking, prompt, rounds)
+            take(asked, asking.said, asking.failed, prompt, rounds)
             usage.rounds += 1
             usage.requests += len(asked)
             usage.prompt_tokens += sum(c.prompt_tokens for c in asking.said.values())
@@ -136,16 +136,17 @@ def prompts(
 
 def take(
     asked: Sequence[tuple[Request, tuple[str, ...]]],
-    asking: Asking[Completion],
+    said: Mapping[str, Completion],
+    failed: Mapping[str, str],
     prompt: InstructionPrompt,
     rounds: Rounds,
 ) -> None:
     """Read a round's completions in id order. A failed request is a dropped row."""
     for request, shown in sorted(asked, key=lambda pair: pair[0].id):
-        if request.id in asking.failed:
-            rounds.drop("request failed", request.prompt[-200:], asking.failed[request.id], request.id)
+        if request.id in failed:
+            rounds.drop("request failed", request.prompt[-200:], failed[request.id], request.id)
             continue
-        completion = asking.said[request.id]
+        completion = said[request.id]
         candidates, cut = prompt.candidates(completion.text, completion.finish_reason)
         if cut:
             rounds.drop("cut off", completion.text[-200:], "the reply hit max_tokens", completion.id)

@@ -21,7 +21,7 @@ from pipelines.core.plugins import load_function
 from pipelines.core.records import Dropped, Instruction
 from pipelines.core.stage import Outcome, StageRun
 from pipelines.formats.folder import is_imported, open_imported
-from pipelines.generate.rouge import Pool
+from pipelines.generate.novelty import Pool
 
 BUILTIN = Path(__file__).parent / "seed_tasks.jsonl"
 STAGE = "seeds"

@@ -16,7 +16,7 @@ from pipelines.core.records import Dropped, Instruction, Split
 from pipelines.core.stage import Done, Outcome, StageRun
 from pipelines.core.storage import Folder
 from pipelines.generate import instructions
-from pipelines.generate.rouge import Pool
+from pipelines.generate.novelty import Pool
 
 if TYPE_CHECKING:
     from tests.conftest import FakeFaculty

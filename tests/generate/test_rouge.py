@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from pipelines.generate.rouge import Pool, rouge_l, tokens
+from pipelines.generate.rouge import rouge_l, tokens
 
 
 @pytest.mark.parametrize(
@@ -55,30 +55,3 @@ def test_f1_is_that_of_the_textbook() -> None:
         precision, recall = common / len(tokens(a)), common / len(tokens(b))
         f1 = 2 * precision * recall / (precision + recall) if common else 0.0
         assert rouge_l(a, b) == pytest.approx(f1), (a, b)
-
-
-def test_a_pool_finds_the_nearest_above_its_threshold() -> None:
-    pool = Pool(0.7)
-    assert pool.nearest("Write a short poem about rain") is None
-    for text in ("Write a short poem about rain", "Write a short poem about the rain", "List ten rivers"):
-        pool.add(text)
-    near = pool.nearest("write a short poem about the rain, please")
-    assert near is not None
-    assert near.text == "Write a short poem about the rain"
-    assert near.score == pytest.approx(2 * 7 / 15)
-    assert pool.nearest("Explain how bread is baked") is None
-    assert pool.nearest("!") is None
-
-
-def test_the_threshold_itself_is_not_too_near() -> None:
-    pool = Pool(0.5)
-    pool.add("a b c d")
-    assert pool.nearest("a b x y") is None  # exactly 0.5
-    assert pool.nearest("a b c y") is not None
-
-
-def test_the_very_same_text_is_near_whatever_the_threshold() -> None:
-    pool = Pool(1.0)
-    pool.add("Write a poem")
-    assert pool.nearest("Write a poem today") is None
-    assert pool.nearest("Write a poem") is not None

@@ -14,7 +14,7 @@ from pipelines.core.records import Instruction
 from pipelines.core.stage import StageRun
 from pipelines.formats.folder import import_
 from pipelines.generate import seeds
-from pipelines.generate.rouge import Pool
+from pipelines.generate.novelty import Pool
 
 COMMON = Path(__file__).parents[2].parent / "shared/data/seeds/self_instruct_175.jsonl"
 
