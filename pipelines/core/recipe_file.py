@@ -34,7 +34,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        lines = [_in_words(dict(item), _place(file, node, overrides), data) for item in error.errors()]
+        place = _place(file, node, overrides)
+        lines = [_in_words(dict(item), place, data) for item in error.errors()]
         raise UserError("\n".join(lines)) from error
 
 

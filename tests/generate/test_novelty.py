@@ -13,7 +13,7 @@ from pipelines.generate import novelty
 from pipelines.generate.novelty import Near, Pool
 from pipelines.generate.rouge import tokens
 
-ALPACA = Path("/work/shared/data/alpaca/alpaca_4000.json")
+ALPACA = Path(__file__).parents[2].parent / "shared/data/alpaca/alpaca_4000.json"
 
 
 class AllPairs:
@@ -111,7 +111,7 @@ def test_the_pool_equals_all_pairs_where_f1_is_on_the_threshold() -> None:
                     assert assert_same([one, other], 2 * common / (m + n) - 1e-9) == 1
 
 
-@pytest.mark.skipif(not ALPACA.is_file(), reason=f"no {ALPACA}")
+@pytest.mark.skipif(not ALPACA.is_file(), reason="shared/data/alpaca is not beside this checkout")
 def test_the_pool_equals_all_pairs_on_real_prompts() -> None:
     texts = [row["instruction"] for row in json.loads(ALPACA.read_text())][:1000]
     assert_same(texts, 0.7)
