@@ -202,6 +202,12 @@ class Recipe(Strict):
     student: Student
     evaluate: Evaluate
 
+    @property
+    def tokens_from(self) -> str:
+        """The teacher whose tokenizer and chat template the student's examples are rendered with."""
+        init = self.student.init
+        return init.teacher if isinstance(init, PrunedStudent) else (self.student.signals or self.answers.teacher)
+
     @model_validator(mode="after")
     def _names_meet(self) -> "Recipe":
         asked = {

@@ -55,7 +55,7 @@ class _Builder:
             "max_rouge_l": recipe.instructions.max_rouge_l,
         }
         run = partial(seeds.run, recipe.seeds, recipe.seed, recipe.instructions.max_rouge_l)
-        return Stage("seeds", 1, config, {}, run)
+        return Stage("seeds", 2, config, {}, run)
 
     def instructions(self, seed: Stage) -> Stage:
         config = self._recipe.instructions
@@ -68,12 +68,12 @@ class _Builder:
         }
         filters.chain(config)  # an unknown filter is the user's mistake, told before anything starts
         run = partial(instructions.run, config, self._faculty, self._recipe.seed)
-        return Stage("instructions", 1, content, {"seeds": seed}, run, f"{config.target:,} new instructions")
+        return Stage("instructions", 2, content, {"seeds": seed}, run, f"{config.target:,} new instructions")
 
     def held_out(self, seed: Stage, pool: Stage) -> Stage:
         max_rouge_l = self._recipe.instructions.max_rouge_l
         config = {"max_rouge_l": max_rouge_l}
-        return Stage("held_out", 1, config, {"seeds": seed, "pool": pool}, partial(held_out.run, max_rouge_l))
+        return Stage("held_out", 2, config, {"seeds": seed, "pool": pool}, partial(held_out.run, max_rouge_l))
 
     def answers(self, name: str, source: Stage, teacher: str) -> Stage:
         config = self._recipe.answers
@@ -87,13 +87,13 @@ class _Builder:
 
     def examples(self, answers: Stage) -> Stage:
         max_length = self._recipe.student.train.max_length
-        teacher = self._tokens_from()
+        teacher = self._recipe.tokens_from
         config = {"max_length": max_length, "tokenizer": self._faculty.model(teacher).digest, "method": "sft"}
 
         def run(stage: StageRun) -> Outcome:
             return examples.run(self._faculty.tokenizer(teacher), max_length, stage)
 
-        return Stage("examples", 1, config, {"answers": answers}, run)
+        return Stage("examples", 2, config, {"answers": answers}, run)
 
     def soft_targets(self, shown: Stage) -> Stage:
         teacher = self._recipe.student.signals
@@ -130,7 +130,7 @@ class _Builder:
             start = student.model_of(stage.inputs["init"])
             return student.run_train(train, seed, start, lambda: self._faculty.session, stage)
 
-        return Stage("student", 1, config, inputs, run, f"{train.epochs} epoch(s)")
+        return Stage("student", 2, config, inputs, run, f"{train.epochs} epoch(s)")
 
     def evaluate(self, references: Stage, first: Stage, trained: Stage) -> Stage:
         config, seed = self._recipe.evaluate, self._recipe.seed
@@ -162,12 +162,3 @@ class _Builder:
 
     def _digest(self, teacher: str) -> str:
         return self._faculty.identity(teacher).digest
-
-    def _tokens_from(self) -> str:
-        """The teacher whose tokenizer the student shares."""
-        init = self._recipe.student.init
-        return (
-            init.teacher
-            if isinstance(init, PrunedStudent)
-            else (self._recipe.student.signals or self._recipe.answers.teacher)
-        )

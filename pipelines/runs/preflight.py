@@ -32,7 +32,8 @@ def reach(recipe: Recipe, faculty: ClusterFaculty) -> list[str]:
     for name in recipe.teachers:
         folder = faculty.model(name).folder()
         tokenizer = ChatTokenizer(str(folder))
-        if not tokenizer.closes_answers():
+        tokenizer.prompt_ids("Hello")  # the chat template answers
+        if name == recipe.tokens_from and not tokenizer.closes_answers():
             raise UserError(
                 f"teachers.{name}: the chat template of {folder} ends an answer with no special token, so a student "
                 "could not learn to stop; give a model whose template closes the assistant's turn"
