@@ -27,7 +27,7 @@ from pipelines.generate.teacher import TeacherId
 from pipelines.generate.vllm_teacher import VLLMTeacher
 
 
-async def measure(name: str, requests: int, teacher: VLLMTeacher, identity: TeacherId, tokenizer: ChatTokenizer) -> str:
+async def measure(name: str, requests: int, teacher: VLLMTeacher, identity: TeacherId) -> str:
     """One row of the table."""
     config = Instructions(
         teacher="main", target=10**6, prompt=name, requests_per_round=requests,
@@ -38,7 +38,7 @@ async def measure(name: str, requests: int, teacher: VLLMTeacher, identity: Teac
     for seed in seeds:
         rounds.novelty.add(seed.text)
     prompt = InstructionPrompt.load(name)
-    asked = prompts(rounds, prompt, tokenizer, identity, seed=17, number=0)
+    asked = prompts(rounds, prompt, identity, seed=17, number=0)
     began = time.monotonic()
     said: dict[str, Completion] = {c.id: c for c in await asyncio.gather(*(teacher.write(r) for r, _ in asked))}
     seconds = time.monotonic() - began
@@ -63,9 +63,9 @@ async def main() -> None:
     here = Session("", Path(), gpus=0, threads=os.cpu_count() or 1)
     engine = setup(model.folder(), Engine(max_model_len=1024, enforce_eager=True), here)
     os.environ.update(engine.env)
-    teacher = VLLMTeacher(model.digest, engine.args)
-    identity, tokenizer = TeacherId("main", model.digest), ChatTokenizer(str(model.folder()))
-    rows = [await measure(name, options.requests, teacher, identity, tokenizer) for name in ("numbered", "tagged")]
+    teacher = VLLMTeacher(model.digest, ChatTokenizer(str(model.folder())), engine.args)
+    identity = TeacherId("main", model.digest)
+    rows = [await measure(name, options.requests, teacher, identity) for name in ("numbered", "tagged")]
     teacher.close()
     print("\n| prompt | requests | kept | kept per request | output tokens per kept | seconds | dropped |")
     print("|---|---|---|---|---|---|---|\n" + "\n".join(rows))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Sampling
 from pipelines.core.records import Completion, SoftTargets
 from pipelines.core.signals import pack
@@ -31,16 +32,16 @@ class Said:
 class ServedModel:
     """One model behind an OpenAI-compatible address. Belongs to one event loop."""
 
-    def __init__(self, base_url: str, name: str, digest: str = "", api_key: str = "none") -> None:
+    def __init__(self, base_url: str, name: str, tokenizer: ChatTokenizer, digest: str = "") -> None:
         from openai import AsyncOpenAI
 
-        self._client = AsyncOpenAI(base_url=base_url, api_key=api_key, max_retries=3, timeout=3600)
-        self._name, self._digest = name, digest
+        self._client = AsyncOpenAI(base_url=base_url, api_key="none", max_retries=3, timeout=3600)
+        self._name, self._tokenizer, self._digest = name, tokenizer, digest
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def write(self, request: Request) -> Completion:
         options = _sampling(request.sampling, request.seed)
-        choice, usage = await self._complete(request.prompt_ids, options, return_token_ids=True)
+        choice, usage = await self._complete(request.prompt_ids(self._tokenizer), options, return_token_ids=True)
         ids = tuple(choice.token_ids)
         return Completion(
             request.id,

@@ -86,7 +86,7 @@ class _Asked:
     progress: Progress
 
     async def all(self, references: Sequence[Answer]) -> tuple[list[EvalAnswer], list[Dropped]]:
-        model = ServedModel(self.base_url, self.served_name)
+        model = ServedModel(self.base_url, self.served_name, self.tokenizer)
         try:
             made = await asyncio.gather(*(self._one(model, r) for r in references))
         finally:

@@ -73,7 +73,7 @@ class ClusterFaculty:
             return
         # In this thread on purpose: a local Ray dies with the thread that started it, not with the process.
         base_url = self.serve_teacher(name)
-        client = ServedModel(base_url, name, self.identity(name).digest)
+        client = ServedModel(base_url, name, self.tokenizer(name), self.identity(name).digest)
         try:
             yield client
         finally:
@@ -114,7 +114,7 @@ class ClusterFaculty:
         if isinstance(spec, FakeSpec):
             return partial(FakeTeacher, self.identity(name).digest, self.tokenizer(name), spec.latency_s)
         setup = engines.setup(self.model(name).folder(), spec.engine, self.session)
-        return partial(_make_vllm, self.identity(name).digest, setup.args)
+        return partial(_make_vllm, self.identity(name).digest, self.tokenizer(name), setup.args)
 
     def _resources(self, name: str) -> dict[str, Any]:
         spec = self.recipe.teachers[name]
@@ -129,7 +129,7 @@ class ClusterFaculty:
         return FakeTeacher(self.identity(name).digest, self.tokenizer(name), spec.latency_s)
 
 
-def _make_vllm(digest: str, args: dict[str, Any]) -> Teacher:
+def _make_vllm(digest: str, tokenizer: ChatTokenizer, args: dict[str, Any]) -> Teacher:
     from pipelines.generate.vllm_teacher import VLLMTeacher as Engine
 
-    return Engine(digest, args)
+    return Engine(digest, tokenizer, args)

@@ -143,9 +143,6 @@ class FakeFaculty:
     def identity(self, name: str) -> TeacherId:
         return TeacherId(name, f"fake-{key_of(self._tokenizer.vocabulary())}")
 
-    def tokenizer(self, name: str) -> ChatTokenizer:
-        return self._tokenizer
-
     @asynccontextmanager
     async def warm(self, name: str) -> AsyncIterator[Teacher]:
         yield _Watched(self, FakeTeacher(self.identity(name).digest, self._tokenizer))

@@ -39,7 +39,7 @@ class Instruction:
 class Completion:
     """What a teacher said, raw. Maker: a teacher. Readers: `instructions`, `answers`, through the ledger."""
 
-    id: str  # hashes (model digest, rendered prompt, sampling, ordinal)
+    id: str  # hashes (teacher digest, prompt, chat or document, sampling, ordinal)
     model: str  # the teacher's digest
     prompt: str
     text: str

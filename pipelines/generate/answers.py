@@ -1,12 +1,11 @@
 """One answer per instruction, written by a chat teacher.
 
-Knows how an instruction becomes a chat prompt and a completion an Answer. Used for the training pool and, with
+Knows how an instruction becomes a user's turn and a completion an Answer. Used for the training pool and, with
 the held-out tasks, for the evaluation's references.
 """
 
 from dataclasses import dataclass
 
-from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Answers
 from pipelines.core.hashing import key_of
 from pipelines.core.records import Answer, Completion, Dropped, Instruction
@@ -20,14 +19,12 @@ class AnswerWork:
     stage: str
     config: Answers
     teacher: TeacherId
-    tokenizer: ChatTokenizer
     reads = Instruction
     writes = Answer
     bought = Completion
 
     def request(self, row: Instruction) -> Request:
-        turn = row.as_prompt()
-        return write_request(self.teacher, turn, self.tokenizer.prompt_ids(turn), self.config.sampling)
+        return write_request(self.teacher, row.as_prompt(), self.config.sampling)
 
     def settle(self, row: Instruction, said: Completion) -> Answer | Dropped:
         text = said.text.strip()

@@ -72,7 +72,7 @@ class FakeTeacher:
             self._tokenizer.decode(ids),
             tuple(ids),
             finish,
-            request.tokens,
+            len(request.prompt_ids(self._tokenizer)),
         )
 
     async def score(self, request: ScoreRequest) -> SoftTargets:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Instructions
 from pipelines.core.errors import UserError
 from pipelines.core.hashing import key_of
@@ -82,7 +81,7 @@ class _Usage:
 
 async def _bootstrap(rounds: Rounds, faculty: Faculty, recipe_seed: int, run: StageRun) -> _Usage:
     config = rounds.config
-    identity, tokenizer = faculty.identity(config.teacher), faculty.tokenizer(config.teacher)
+    identity = faculty.identity(config.teacher)
     prompt = InstructionPrompt.load(config.prompt)
     ledger: Ledger[Completion] = Ledger(run.runs, identity, Completion)
     usage = _Usage()
@@ -94,7 +93,7 @@ async def _bootstrap(rounds: Rounds, faculty: Faculty, recipe_seed: int, run: St
         while len(rounds.kept) < config.target:
             if usage.rounds == config.max_rounds:
                 raise UserError(_too_few(rounds))
-            asked = prompts(rounds, prompt, tokenizer, identity, recipe_seed, usage.rounds)
+            asked = prompts(rounds, prompt, identity, recipe_seed, usage.rounds)
             before = len(rounds.kept)
             asking = Asking(teacher, ledger)
             await asking.all([r for r, _ in asked])
@@ -111,7 +110,6 @@ async def _bootstrap(rounds: Rounds, faculty: Faculty, recipe_seed: int, run: St
 def prompts(
     rounds: Rounds,
     prompt: InstructionPrompt,
-    tokenizer: ChatTokenizer,
     teacher: TeacherId,
     seed: int,
     number: int,
@@ -126,10 +124,10 @@ def prompts(
         shown = chance.sample(rounds.seeds, wanted) + chance.sample(rounds.kept, own)
         chance.shuffle(shown)
         text = prompt.render([i.text for i in shown])
-        ids = tokenizer.prompt_ids(text) if prompt.is_chat else tokenizer.encode_raw(text)
         sampling = config.sampling.model_copy(update={"stop": (*config.sampling.stop, *prompt.stop(len(shown)))})
         # The ordinal keeps two requests apart that happen to show the same examples.
-        request = write_request(teacher, text, ids, sampling, ordinal=number * config.requests_per_round + n)
+        ordinal = number * config.requests_per_round + n
+        request = write_request(teacher, text, sampling, is_chat=prompt.is_chat, ordinal=ordinal)
         asked.append((request, tuple(i.id for i in shown)))
     return asked
 

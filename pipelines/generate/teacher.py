@@ -29,20 +29,23 @@ class TeacherId:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One continuation to be written. `id` is the completion's id; the sampling seed derives from it."""
+    """One continuation to be written. `id` is the completion's id; the sampling seed derives from it.
+
+    It carries words, not tokens: a teacher that wants tokens makes them with its own tokenizer.
+    """
 
     id: str
     prompt: str
-    prompt_ids: tuple[int, ...]
+    is_chat: bool  # whether `prompt` is a user's turn, or a plain document to go on with
     sampling: Sampling
 
     @property
     def seed(self) -> int:
         return seed_of(self.id)
 
-    @property
-    def tokens(self) -> int:
-        return len(self.prompt_ids)
+    def prompt_ids(self, tokenizer: ChatTokenizer) -> list[int]:
+        """The prompt as a model with this tokenizer sees it."""
+        return tokenizer.prompt_ids(self.prompt) if self.is_chat else tokenizer.encode_raw(self.prompt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +84,6 @@ class Faculty(Protocol):
 
     def identity(self, name: str) -> TeacherId: ...
 
-    def tokenizer(self, name: str) -> ChatTokenizer: ...
-
     def warm(self, name: str) -> AbstractAsyncContextManager[Teacher]:
         """The teacher that stays up for the whole run: for rounds and small stages."""
         ...
@@ -96,11 +97,11 @@ class Faculty(Protocol):
 
 
 def write_request(
-    teacher: TeacherId, prompt: str, prompt_ids: Sequence[int], sampling: Sampling, ordinal: int = 0
+    teacher: TeacherId, prompt: str, sampling: Sampling, *, is_chat: bool = True, ordinal: int = 0
 ) -> Request:
-    """A request whose id hashes (model digest, rendered prompt, sampling, ordinal)."""
-    id = key_of("completion", teacher.digest, prompt, list(prompt_ids), sampling.model_dump(mode="json"), ordinal)
-    return Request(id, prompt, tuple(prompt_ids), sampling)
+    """A request whose id hashes (teacher's digest, prompt, chat or document, sampling, ordinal)."""
+    id = key_of("completion", teacher.digest, prompt, is_chat, sampling.model_dump(mode="json"), ordinal)
+    return Request(id, prompt, is_chat, sampling)
 
 
 def score_request(

@@ -4,10 +4,12 @@ Knows vLLM's requests and results. Used inside the pool's actors; the served tea
 Log-probabilities come as flat lists: vLLM's default (a dict per position) scores a third as fast.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Sampling
 from pipelines.core.records import Completion, SoftTargets
 from pipelines.core.signals import pack
@@ -17,19 +19,20 @@ from pipelines.generate.teacher import Request, RequestFailed, ScoreRequest
 class VLLMTeacher:
     """Holds one engine; any number of requests may be under way."""
 
-    def __init__(self, digest: str, engine_args: dict[str, Any]) -> None:
+    def __init__(self, digest: str, tokenizer: ChatTokenizer, engine_args: dict[str, Any]) -> None:
         from vllm import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        self._digest = digest
+        self._digest, self._tokenizer = digest, tokenizer
         self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**engine_args, enable_log_requests=False))
 
     async def write(self, request: Request) -> Completion:
-        output = await self._last(request.id, request.prompt_ids, sampling_params(request.sampling, request.seed))
+        prompt_ids = request.prompt_ids(self._tokenizer)
+        output = await self._last(request.id, prompt_ids, sampling_params(request.sampling, request.seed))
         said = output.outputs[0]
         finish = str(said.finish_reason)
         return Completion(
-            request.id, self._digest, request.prompt, said.text, tuple(said.token_ids), finish, request.tokens
+            request.id, self._digest, request.prompt, said.text, tuple(said.token_ids), finish, len(prompt_ids)
         )
 
     async def score(self, request: ScoreRequest) -> SoftTargets:
@@ -45,7 +48,7 @@ class VLLMTeacher:
     def close(self) -> None:
         self._engine.shutdown()
 
-    async def _last(self, id: str, token_ids: tuple[int, ...], params: Any) -> Any:
+    async def _last(self, id: str, token_ids: Sequence[int], params: Any) -> Any:
         """The finished output of one request; what vLLM says of this request alone is RequestFailed."""
         from vllm.sampling_params import RequestOutputKind
 

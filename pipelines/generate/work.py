@@ -106,10 +106,10 @@ def run_rows(work: Work[Any], faculty: Faculty, teacher: str, stage: str, source
 
 def _usage(requests: Sequence[Request | ScoreRequest], said: Mapping[str, Asked]) -> dict[str, int]:
     """Tokens that these rows cost, whenever they were bought."""
-    answered = [r for r in requests if r.id in said]
-    written = [c for r in answered if isinstance(c := said[r.id], Completion)]
+    written = [c for r in requests if isinstance(c := said.get(r.id), Completion)]
+    scored = [r for r in requests if r.id in said and isinstance(r, ScoreRequest)]
     return {
-        "prompt_tokens": sum(r.tokens for r in answered),
+        "prompt_tokens": sum(c.prompt_tokens for c in written) + sum(r.tokens for r in scored),
         "output_tokens": sum(len(c.token_ids) for c in written),
     }
 

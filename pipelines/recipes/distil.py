@@ -68,7 +68,7 @@ class _Builder:
         }
         filters.chain(config)  # an unknown filter is the user's mistake, told before anything starts
         run = partial(instructions.run, config, self._faculty, self._recipe.seed)
-        return Stage("instructions", 2, content, {"seeds": seed}, run, f"{config.target:,} new instructions")
+        return Stage("instructions", 3, content, {"seeds": seed}, run, f"{config.target:,} new instructions")
 
     def held_out(self, seed: Stage, pool: Stage) -> Stage:
         max_rouge_l = self._recipe.instructions.max_rouge_l
@@ -80,10 +80,10 @@ class _Builder:
         content = {**config.model_dump(mode="json", exclude={"teacher"}), "teacher": self._digest(teacher)}
 
         def run(stage: StageRun) -> Outcome:
-            work = AnswerWork(name, config, self._faculty.identity(teacher), self._faculty.tokenizer(teacher))
+            work = AnswerWork(name, config, self._faculty.identity(teacher))
             return self._rows(work, teacher, name, stage)
 
-        return Stage(name, 1, content, {"source": source}, run, f"up to {config.sampling.max_tokens} tokens each")
+        return Stage(name, 2, content, {"source": source}, run, f"up to {config.sampling.max_tokens} tokens each")
 
     def examples(self, answers: Stage) -> Stage:
         max_length = self._recipe.student.train.max_length

@@ -156,7 +156,7 @@ def test_served_likelihood_equals_local(endpoint: str, run_folder: Path) -> None
     ids = ChatTokenizer(str(student)).prompt_ids("Name three fruits that grow on trees, and one that does not.")
 
     async def served() -> list[float]:
-        model = ServedModel(endpoint, "student")
+        model = ServedModel(endpoint, "student", ChatTokenizer(str(student)))
         try:
             return await model.logprobs(ids)
         finally:

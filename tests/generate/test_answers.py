@@ -16,9 +16,9 @@ SAID = Completion("c1", "digest-1", "", " The Ob, \n", (1, 2), "stop", 3)
 
 
 @pytest.fixture
-def work(tokenizer: ChatTokenizer) -> Any:
+def work() -> Any:
     def make(cut_off: Literal["keep", "drop"] = "keep") -> AnswerWork:
-        return AnswerWork("references", Answers(teacher="main", cut_off=cut_off), TeacherId("main", "d"), tokenizer)
+        return AnswerWork("references", Answers(teacher="main", cut_off=cut_off), TeacherId("main", "d"))
 
     return make
 
@@ -27,7 +27,7 @@ def test_the_instruction_and_its_input_are_one_chat_turn(work: Any, tokenizer: C
     request = work().request(ROW)
     assert request.prompt == "List ten rivers.\n\nAsia only"
     turn = "<|im_start|>user\nList ten rivers.\n\nAsia only<|im_end|>\n<|im_start|>assistant\n"
-    assert list(request.prompt_ids)[-len(tokenizer.encode(turn)) :] == tokenizer.encode(turn)
+    assert request.prompt_ids(tokenizer)[-len(tokenizer.encode(turn)) :] == tokenizer.encode(turn)
 
 
 def test_an_answer_leads_back_to_its_instruction_and_its_completion(work: Any) -> None:

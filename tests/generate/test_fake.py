@@ -22,7 +22,7 @@ def fake(tokenizer: ChatTokenizer) -> FakeTeacher:
 
 
 def write(fake: FakeTeacher, prompt: str, max_tokens: int = 1_000, ordinal: int = 0) -> Completion:
-    request = write_request(TEACHER, prompt, [1, 2, 3], Sampling(max_tokens=max_tokens), ordinal)
+    request = write_request(TEACHER, prompt, Sampling(max_tokens=max_tokens), ordinal=ordinal)
     return asyncio.run(fake.write(request))
 
 
@@ -36,7 +36,9 @@ def test_an_answer_depends_on_the_request_alone(fake: FakeTeacher, tokenizer: Ch
     write(again, "Another first.")
     assert write(again, "Why?") == said
     assert write(fake, "Why?", ordinal=1).text != said.text
-    assert (said.finish_reason, said.prompt_tokens, said.model) == ("stop", 3, TEACHER.digest)
+    assert (said.finish_reason, said.prompt_tokens, said.model) == (
+        "stop", len(tokenizer.prompt_ids("Why?")), TEACHER.digest,
+    )  # fmt: skip
     assert tokenizer.decode(said.token_ids) == said.text
 
 

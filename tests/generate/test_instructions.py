@@ -201,5 +201,4 @@ def test_a_tagged_prompt_is_asked_as_a_chat_turn(bootstrap: Bootstrap, make_facu
     faculty = make_faculty(says=lambda _: f"Useful. <instruction>{TASKS[next(numbers)]}</instruction>")
     bootstrap.run(faculty, change(CONFIG, prompt="tagged", target=3))
     assert {i.text for i in bootstrap.kept()} == set(TASKS[:3])
-    opened = faculty.tokenizer("main").encode("<|im_start|>assistant\n")
-    assert all(list(r.prompt_ids[-len(opened) :]) == opened for r in faculty.asked)  # type: ignore[union-attr]
+    assert all(r.is_chat for r in faculty.asked)  # type: ignore[union-attr]

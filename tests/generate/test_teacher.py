@@ -2,6 +2,7 @@
 
 import pytest
 
+from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Sampling
 from pipelines.generate.teacher import TeacherId, score_request, write_request
 
@@ -10,18 +11,24 @@ SAMPLING = Sampling(temperature=0.5)
 
 
 def test_a_completions_id_hashes_model_prompt_sampling_and_ordinal() -> None:
-    one = write_request(TEACHER, "Why?", [1, 2], SAMPLING)
-    assert one == write_request(TeacherId("another name", "digest-1"), "Why?", (1, 2), Sampling(temperature=0.5))
+    one = write_request(TEACHER, "Why?", SAMPLING)
+    assert one == write_request(TeacherId("another name", "digest-1"), "Why?", Sampling(temperature=0.5))
     others = [
-        write_request(TeacherId("main", "digest-2"), "Why?", [1, 2], SAMPLING),
-        write_request(TEACHER, "Why", [1, 2], SAMPLING),
-        write_request(TEACHER, "Why?", [1, 3], SAMPLING),
-        write_request(TEACHER, "Why?", [1, 2], SAMPLING.model_copy(update={"stop": ("\n",)})),
-        write_request(TEACHER, "Why?", [1, 2], SAMPLING, ordinal=1),
+        write_request(TeacherId("main", "digest-2"), "Why?", SAMPLING),
+        write_request(TEACHER, "Why", SAMPLING),
+        write_request(TEACHER, "Why?", SAMPLING, is_chat=False),
+        write_request(TEACHER, "Why?", SAMPLING.model_copy(update={"stop": ("\n",)})),
+        write_request(TEACHER, "Why?", SAMPLING, ordinal=1),
     ]
     assert len({request.id for request in [one, *others]}) == 6
     assert len({request.seed for request in [one, *others]}) == 6
-    assert one.tokens == 2
+
+
+def test_a_prompt_is_rendered_by_the_tokenizer_of_whom_it_is_put_to(tokenizer: ChatTokenizer) -> None:
+    turn = write_request(TEACHER, "Why?", SAMPLING).prompt_ids(tokenizer)
+    opened = tokenizer.encode("<|im_start|>assistant\n")
+    assert turn[-len(opened) :] == opened
+    assert write_request(TEACHER, "Why?", SAMPLING, is_chat=False).prompt_ids(tokenizer) == tokenizer.encode("Why?")
 
 
 def test_a_signals_id_hashes_the_very_tokens_that_are_scored() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pipelines.core import parts
+from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Answers
 from pipelines.core.errors import BudgetReached
 from pipelines.core.progress import Budget
@@ -42,7 +43,7 @@ def source(runs: Folder) -> Folder:
 
 
 def answers(faculty: "FakeFaculty", source: Folder, run: StageRun) -> Outcome:
-    work = AnswerWork("answers", Answers(teacher="main"), faculty.identity("main"), faculty.tokenizer("main"))
+    work = AnswerWork("answers", Answers(teacher="main"), faculty.identity("main"))
     return run_rows(work, faculty, "main", "answers", source, run)
 
 
@@ -52,7 +53,7 @@ def bought(faculty: "FakeFaculty", runs: Folder) -> dict[str, Completion]:
 
 
 def test_every_row_is_answered_in_the_inputs_order(
-    make_faculty: MakeFaculty, source: Folder, stage_run: Run, runs: Folder
+    make_faculty: MakeFaculty, source: Folder, stage_run: Run, runs: Folder, tokenizer: ChatTokenizer
 ) -> None:
     faculty, run = make_faculty(), stage_run("answers")
     outcome = answers(faculty, source, run)
@@ -60,7 +61,7 @@ def test_every_row_is_answered_in_the_inputs_order(
     assert [a.instruction_id for a in rows] == [f"i{n}" for n in range(ROWS)]
     assert (outcome.rows, outcome.dropped) == (ROWS, {})
     said = bought(faculty, runs).values()
-    assert outcome.prompt_tokens == sum(len(r.prompt_ids) for r in faculty.asked)  # type: ignore[union-attr]
+    assert outcome.prompt_tokens == sum(len(r.prompt_ids(tokenizer)) for r in faculty.asked)  # type: ignore[union-attr]
     assert outcome.output_tokens == sum(len(c.token_ids) for c in said) == run.progress.tokens - outcome.prompt_tokens
     assert run.progress.done == ROWS
 
