@@ -112,9 +112,10 @@ class Instructions(Strict):
 
 
 class Answers(Strict):
-    """One answer per instruction, by a chat teacher."""
+    """Answers to every instruction, by a chat teacher."""
 
     teacher: str
+    samples: int = Field(1, ge=1, le=64, description="answers per instruction, each drawn with a seed of its own")
     sampling: Sampling = Sampling()
     cut_off: Literal["keep", "drop"] = Field(
         "keep", description="an answer that hit max_tokens: train on what is there (no end token), or drop it"

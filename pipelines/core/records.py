@@ -58,6 +58,7 @@ class Answer:
     prompt: str  # the user's turn
     text: str
     finish_reason: str
+    sample: int = 0  # which of its instruction's answers
 
 
 @dataclass(frozen=True, slots=True)

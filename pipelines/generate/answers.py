@@ -1,15 +1,17 @@
-"""One answer per instruction, written by a chat teacher.
+"""Answers to every instruction, written by a chat teacher.
 
 Knows how an instruction becomes a user's turn and a completion an Answer. Used for the training pool and, with
-the held-out tasks, for the evaluation's references.
+the held-out tasks and one sample each, for the evaluation's references.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.core.config import Answers
 from pipelines.core.hashing import key_of
 from pipelines.core.records import Answer, Completion, Dropped, Instruction
 from pipelines.generate.teacher import Request, TeacherId, write_request
+from pipelines.generate.work import sample_id
 
 
 @dataclass(frozen=True)
@@ -23,14 +25,18 @@ class AnswerWork:
     writes = Answer
     bought = Completion
 
-    def request(self, row: Instruction) -> Request:
-        return write_request(self.teacher, row.as_prompt(), self.config.sampling)
+    def requests(self, row: Instruction) -> list[Request]:
+        ordinals = range(self.config.samples)
+        return [write_request(self.teacher, row.as_prompt(), self.config.sampling, ordinal=n) for n in ordinals]
 
-    def settle(self, row: Instruction, said: Completion) -> Answer | Dropped:
+    def settle(self, row: Instruction, said: Sequence[Completion | None]) -> list[Answer | Dropped]:
+        return [self._settle_one(row, n, completion) for n, completion in enumerate(said) if completion is not None]
+
+    def _settle_one(self, row: Instruction, sample: int, said: Completion) -> Answer | Dropped:
         text = said.text.strip()
         if not text:
-            return Dropped(row.id, self.stage, "empty answer", row.text, "")
+            return Dropped(sample_id(row.id, sample), self.stage, "empty answer", row.text, "")
         if said.finish_reason == "length" and self.config.cut_off == "drop":
-            return Dropped(row.id, self.stage, "cut off", row.text, text[-200:])
+            return Dropped(sample_id(row.id, sample), self.stage, "cut off", row.text, text[-200:])
         id = key_of("answer", row.id, said.id)
-        return Answer(id, row.id, said.id, row.as_prompt(), text, said.finish_reason)
+        return Answer(id, row.id, said.id, row.as_prompt(), text, said.finish_reason, sample)

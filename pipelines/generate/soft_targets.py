@@ -4,6 +4,7 @@ Knows how an example becomes a score request. The key holds the example's id and
 never meet other tokens than those it was made for.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.core.records import SoftTargets, TrainExample
@@ -20,9 +21,9 @@ class SoftTargetWork:
     writes = SoftTargets
     bought = SoftTargets
 
-    def request(self, row: TrainExample) -> ScoreRequest:
+    def requests(self, row: TrainExample) -> list[ScoreRequest]:
         positions = [t for t, weight in enumerate(row.weights) if weight > 0 and t > 0]
-        return score_request(self.teacher, row.id, row.token_ids, positions, self.k)
+        return [score_request(self.teacher, row.id, row.token_ids, positions, self.k)]
 
-    def settle(self, row: TrainExample, said: SoftTargets) -> SoftTargets:
-        return said
+    def settle(self, row: TrainExample, said: Sequence[SoftTargets | None]) -> list[SoftTargets]:
+        return [signal for signal in said if signal is not None]

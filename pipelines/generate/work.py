@@ -1,7 +1,8 @@
 """One shard of a row-wise stage: read, ask for what is missing, commit, settle.
 
 Knows shards, the ledger and the teacher protocol. Does not know where the teacher runs: the same code is called
-in the driver with the warm teacher and inside the pool's actors. A row whose request fails becomes Dropped.
+in the driver with the warm teacher and inside the pool's actors. A row may be asked for several samples; one whose
+request fails becomes Dropped, and the row's others go on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,12 +28,12 @@ class Work(Protocol[Row]):
     writes: type[Any]
     bought: type[Any]  # Completion or SoftTargets
 
-    def request(self, row: Row) -> Request | ScoreRequest:
-        """What to ask the teacher for this row."""
+    def requests(self, row: Row) -> Sequence[Request | ScoreRequest]:
+        """What to ask the teacher for this row: one request per sample."""
         ...
 
-    def settle(self, row: Row, said: Any) -> Any:
-        """The finished record, or Dropped."""
+    def settle(self, row: Row, said: Sequence[Any]) -> Sequence[Any]:
+        """The finished records and Dropped rows, out of what was said to each request; None where one failed."""
         ...
 
 
@@ -70,17 +71,18 @@ class ShardWorker(Generic[Row]):
         """Do one shard; a shard that is already committed costs nothing."""
         run = self._run
         rows = read_shard(run.source, shard, run.work.reads)
-        requests = [run.work.request(row) for row in rows]
+        asked = [list(run.work.requests(row)) for row in rows]
+        requests = [request for its in asked for request in its]
         asking: Asking[Any] = Asking(self._teacher, self._ledger)
         await asking.all(requests)
         kept: list[Any] = []
         dropped: list[Dropped] = []
-        for row, request in zip(rows, requests, strict=True):
-            if request.id in asking.failed:
-                dropped.append(Dropped(row.id, run.stage, "request failed", _text(row), asking.failed[request.id]))
-                continue
-            record = run.work.settle(row, asking.said[request.id])
-            (dropped if isinstance(record, Dropped) else kept).append(record)
+        for row, its in zip(rows, asked, strict=True):
+            for n, request in enumerate(its):
+                if (why := asking.failed.get(request.id)) is not None:
+                    dropped.append(Dropped(sample_id(row.id, n), run.stage, "request failed", _text(row), why))
+            for record in run.work.settle(row, [asking.said.get(request.id) for request in its]):
+                (dropped if isinstance(record, Dropped) else kept).append(record)
         write_shard(run.target, shard, kept, run.work.writes, dropped, _usage(requests, asking.said))
         self._ledger.forget_recent(r.id for r in requests)
         bought = {record.id: record for record in asking.bought}
@@ -112,6 +114,11 @@ def _usage(requests: Sequence[Request | ScoreRequest], said: Mapping[str, Asked]
         "prompt_tokens": sum(c.prompt_tokens for c in written) + sum(r.tokens for r in scored),
         "output_tokens": sum(len(c.token_ids) for c in written),
     }
+
+
+def sample_id(row_id: str, sample: int) -> str:
+    """The id of one sample that was dropped: its row's, and which one it is where that is not the first."""
+    return f"{row_id}.{sample}" if sample else row_id
 
 
 def _text(row: Any) -> str:

@@ -77,13 +77,16 @@ class _Builder:
 
     def answers(self, name: str, source: Stage, teacher: str) -> Stage:
         config = self._recipe.answers
+        if name == "references":
+            config = config.model_copy(update={"samples": 1})
         content = {**config.model_dump(mode="json", exclude={"teacher"}), "teacher": self._digest(teacher)}
 
         def run(stage: StageRun) -> Outcome:
             work = AnswerWork(name, config, self._faculty.identity(teacher))
             return self._rows(work, teacher, name, stage)
 
-        return Stage(name, 2, content, {"source": source}, run, f"up to {config.sampling.max_tokens} tokens each")
+        estimate = f"{config.samples} each, up to {config.sampling.max_tokens} tokens"
+        return Stage(name, 2, content, {"source": source}, run, estimate)
 
     def examples(self, answers: Stage) -> Stage:
         max_length = self._recipe.student.train.max_length

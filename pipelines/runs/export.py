@@ -91,7 +91,7 @@ def _run_provenance(recipe: Recipe, run: str, done: Mapping[str, Done]) -> Prove
             f"Recipe `{recipe.name}` (method {recipe.method}, seed {recipe.seed}), run `{run}`.",
             f"Seed tasks: `{recipe.seeds.tasks}`; {recipe.seeds.held_out} of them are held out and are not here.",
             f"Instructions: the seeds that are left, and new ones by `{settings.teacher}`.",
-            f"Answers: one for each instruction, by `{recipe.answers.teacher}`.",
+            f"Answers: {recipe.answers.samples} for each instruction, by `{recipe.answers.teacher}`.",
         ],
         filters=[
             f"Instructions: {', '.join(settings.filters)}; {settings.min_words} to {settings.max_words} words; "

@@ -116,8 +116,9 @@ def _check_token_maps(recipe: Recipe, faculty: ClusterFaculty) -> None:
 
 def _token_estimate(recipe: Recipe) -> str:
     rows = recipe.instructions.target + recipe.seeds.held_out
-    most = rows * recipe.answers.sampling.max_tokens
-    train = recipe.instructions.target * recipe.student.train.epochs
+    written = recipe.instructions.target * recipe.answers.samples
+    most = (written + recipe.seeds.held_out) * recipe.answers.sampling.max_tokens
+    train = written * recipe.student.train.epochs
     return (
         f"tokens: up to {most:,} written for answers to about {rows:,} prompts; "
         f"about {train:,} examples to train on (plus the training seeds)"

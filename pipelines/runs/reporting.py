@@ -170,11 +170,10 @@ def _trained(done: dict[str, Done]) -> tuple[data.TrainedRow, ...]:
     if "examples" not in done:
         return ()
     tasks = {i.id: i for i in rows_of(done["instructions"].folder, Instruction)}
-    answers = {a.id: a for a in rows_of(done["answers"].folder, Answer)}
-    shown = [tasks[e.instruction_id] for e in rows_of(done["examples"].folder, TrainExample)]
-    of_task = {a.instruction_id: a.text for a in answers.values()}
-    newest = sorted(shown, key=lambda i: (i.origin == "seed", i.id))[:TRAINED]
-    return tuple(data.TrainedRow(i.id, i.text, i.input, of_task[i.id], i.parents) for i in newest)
+    examples = {e.answer_id for e in rows_of(done["examples"].folder, TrainExample)}
+    shown = [(tasks[a.instruction_id], a) for a in rows_of(done["answers"].folder, Answer) if a.id in examples]
+    newest = sorted(shown, key=lambda pair: (pair[0].origin == "seed", pair[1].sample, pair[0].id))[:TRAINED]
+    return tuple(data.TrainedRow(i.id, i.text, i.input, a.text, i.parents) for i, a in newest)
 
 
 def _drops(done: Done) -> list[data.DroppedRow]:

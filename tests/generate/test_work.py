@@ -42,8 +42,8 @@ def source(runs: Folder) -> Folder:
     return folder
 
 
-def answers(faculty: "FakeFaculty", source: Folder, run: StageRun) -> Outcome:
-    work = AnswerWork("answers", Answers(teacher="main"), faculty.identity("main"))
+def answers(faculty: "FakeFaculty", source: Folder, run: StageRun, samples: int = 1) -> Outcome:
+    work = AnswerWork("answers", Answers(teacher="main", samples=samples), faculty.identity("main"))
     return run_rows(work, faculty, "main", "answers", source, run)
 
 
@@ -64,6 +64,23 @@ def test_every_row_is_answered_in_the_inputs_order(
     assert outcome.prompt_tokens == sum(len(r.prompt_ids(tokenizer)) for r in faculty.asked)  # type: ignore[union-attr]
     assert outcome.output_tokens == sum(len(c.token_ids) for c in said) == run.progress.tokens - outcome.prompt_tokens
     assert run.progress.done == ROWS
+
+
+def test_all_samples_of_a_row_are_kept_together_and_fail_alone(
+    make_faculty: MakeFaculty, source: Folder, stage_run: Run
+) -> None:
+    answers(make_faculty(), source, stage_run("one-each"))
+    run = stage_run("answers")
+    faculty = make_faculty(refuses=lambda _: len(faculty.asked) == 2)  # the first row's last sample: its first is there
+    outcome = answers(faculty, source, run, samples=3)
+    rows = list(parts.rows_of(run.folder, Answer))
+    assert [(a.instruction_id, a.sample) for a in rows] == [
+        (f"i{n}", sample) for n in range(ROWS) for sample in range(3) if (n, sample) != (0, 2)
+    ]
+    assert len({a.id for a in rows}) == len({a.completion_id for a in rows}) == len(rows)
+    assert (outcome.rows, outcome.dropped, run.progress.done) == (3 * ROWS - 1, {"request failed": 1}, ROWS)
+    assert [d.id for d in parts.dropped_of(run.folder)] == ["i0.2"]
+    assert len(faculty.asked) == 2 * ROWS  # the first samples were there
 
 
 def test_a_refused_row_is_dropped_with_its_reason_and_the_others_go_on(
