@@ -17,8 +17,9 @@ from cluster.models import Model, resolve
 from cluster.session import Session, session
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import FakeTeacher as FakeSpec
-from pipelines.core.config import Recipe, VLLMTeacher
+from pipelines.core.config import VLLMTeacher
 from pipelines.core.progress import Progress
+from pipelines.core.recipe import Recipe
 from pipelines.core.records import SoftTargets
 from pipelines.generate.fake import FakeTeacher
 from pipelines.generate.pool import MakeTeacher, run_here, run_on_pool

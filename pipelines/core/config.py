@@ -1,18 +1,27 @@
-"""The recipe: what one run does, in one YAML file, checked before anything starts.
+"""The sections of a recipe, checked before anything starts.
 
-Knows names, bounds and how fields depend on each other. Does not read files or know how a field is used;
-`recipe_file.py` reads the YAML and turns errors into lines a user can act on.
+Knows names, bounds and how a section's fields depend on each other. Which method has which sections stands in
+`recipe.py`; `recipe_file.py` reads the YAML and turns errors into lines a user can act on.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
 class Strict(BaseModel):
     """No unknown keys, no infinities (they have no hash), no changes after reading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def by_default(kind: str) -> BeforeValidator:
+    """A section that names no `kind` is of this one."""
+
+    def named(section: Any) -> Any:
+        return {"kind": kind, **section} if isinstance(section, dict) else section
+
+    return BeforeValidator(named)
 
 
 class Sampling(Strict):
@@ -85,12 +94,19 @@ class Seeds(Strict):
         "builtin", description="'builtin', a JSON lines file in Self-Instruct's format, or an imported folder"
     )
     reader: str | None = Field(None, description="module:function of your own: path -> iterable of tasks (dicts)")
+    held_out: int = Field(0, ge=0)
+
+
+class SplitSeeds(Seeds):
+    """Seeds of a method that evaluates."""
+
     held_out: int = Field(32, ge=2)
 
 
 class Instructions(Strict):
     """Rounds of new instructions (Self-Instruct, arXiv 2212.10560, section 2; filters of its released code)."""
 
+    kind: Literal["rounds"] = "rounds"
     teacher: str
     target: int = Field(ge=1, description="how many new instructions to keep")
     prompt: str = Field("numbered", description="'numbered', 'tagged', or a Jinja file of your own")
@@ -109,6 +125,16 @@ class Instructions(Strict):
         if self.min_words > self.max_words:
             raise ValueError(f"min_words ({self.min_words}) is above max_words ({self.max_words})")
         return self
+
+
+class Given(Strict):
+    """The seed tasks that are not held out, as they are: a file's or an imported folder's prompts."""
+
+    kind: Literal["given"]
+    max_rouge_l: float = Field(0.7, gt=0, le=1, description="with the held-out tasks")
+
+
+AnyInstructions = Annotated[Instructions | Given, Field(discriminator="kind"), by_default("rounds")]
 
 
 class Answers(Strict):
@@ -188,41 +214,3 @@ class Evaluate(Strict):
     sampling: Sampling = Sampling()
     confidence: float = Field(0.95, gt=0.5, lt=1)
     resamples: int = Field(2_000, ge=100)
-
-
-class Recipe(Strict):
-    """One run."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")
-    method: Literal["distil"]
-    seed: int = Field(17, ge=0)
-    teachers: dict[str, Teacher] = Field(min_length=1)
-    seeds: Seeds = Seeds()
-    instructions: Instructions
-    answers: Answers
-    student: Student
-    evaluate: Evaluate
-
-    @property
-    def tokens_from(self) -> str:
-        """The teacher whose tokenizer and chat template the student's examples are rendered with."""
-        init = self.student.init
-        return init.teacher if isinstance(init, PrunedStudent) else (self.student.signals or self.answers.teacher)
-
-    @model_validator(mode="after")
-    def _names_meet(self) -> "Recipe":
-        asked = {
-            "instructions.teacher": self.instructions.teacher,
-            "answers.teacher": self.answers.teacher,
-            "evaluate.teacher": self.evaluate.teacher,
-        }
-        if isinstance(self.student.init, PrunedStudent):
-            asked["student.init.teacher"] = self.student.init.teacher
-        if self.student.signals is not None:
-            asked["student.signals"] = self.student.signals
-        for where, name in asked.items():
-            if name not in self.teachers:
-                raise ValueError(f"{where} names {name!r}; the teachers are {sorted(self.teachers)}")
-        if self.student.train.losses.get("kd", 0) > 0 and self.student.signals is None:
-            raise ValueError("student.train.losses has 'kd', so student.signals must name a teacher")
-        return self

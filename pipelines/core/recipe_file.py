@@ -6,18 +6,19 @@ Knows YAML and pydantic's errors. Does not know what the fields mean.
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from pipelines.core.config import Recipe
 from pipelines.core.errors import UserError
+from pipelines.core.recipe import AnyRecipe, Recipe, recipe_of
 
 SHIPPED = Path(__file__).parents[1] / "recipes"
 
 
-def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+def load(path: str | Path, overrides: Sequence[str] = ()) -> AnyRecipe:
     """Read a recipe: a file's path, or the name of a shipped one. UserError names key, file and line."""
     file = find(path)
     try:
@@ -32,22 +33,22 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     for override in overrides:
         _apply(data, override)
     try:
-        return Recipe.model_validate(data)
+        return recipe_of(data)
     except ValidationError as error:
         place = _place(file, node, overrides)
-        lines = [_in_words(dict(item), place, data) for item in error.errors()]
+        lines = [_in_words(dict(item), place) for item in error.errors()]
         raise UserError("\n".join(lines)) from error
 
 
 def find(path: str | Path) -> Path:
-    """The recipe's file: the path itself, or the shipped recipe of that name."""
+    """The recipe's file: the path itself, or the shipped recipe of that name (`folder/name` below a folder)."""
     file = Path(path)
     if file.is_file():
         return file
     shipped = SHIPPED / f"{path}.yaml"
     if shipped.is_file():
         return shipped
-    names = sorted(p.stem for p in SHIPPED.glob("*.yaml"))
+    names = sorted(str(p.relative_to(SHIPPED).with_suffix("")) for p in SHIPPED.rglob("*.yaml"))
     raise UserError(f"there is no recipe {str(path)!r}; give a YAML file, or one of the shipped: {', '.join(names)}")
 
 
@@ -100,37 +101,60 @@ def _place(file: Path, node: yaml.Node | None, overrides: Sequence[str]) -> Call
     return where
 
 
-def _in_words(item: Mapping[str, Any], place: Callable[[Sequence[str]], str], data: Any) -> str:
+def _in_words(item: Mapping[str, Any], place: Callable[[Sequence[str]], str]) -> str:
     """One pydantic error as `file:line: key: what is wrong and what to do`."""
-    path = _without_kinds(item["loc"], data)
+    path = _path_and_type(item["loc"])[0]
+    if item["type"].startswith("union_tag"):
+        path = [*path, item["ctx"]["discriminator"].strip("'")]
     where = place(path)
     key = ".".join(path) or "the recipe"
     if item["type"] == "extra_forbidden":
-        known = _fields_at(path[:-1])
-        near = difflib.get_close_matches(path[-1], [k for k in known if k != path[-1]], n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(sorted(known))}"
+        (section,) = _models_in(_path_and_type(item["loc"][:-1])[1])
+        known = sorted(section.model_fields)
+        near = difflib.get_close_matches(path[-1], known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(known)}"
         return f"{where}: {key}: there is no such key; {hint}"
-    if item["type"] == "missing":
+    if item["type"] in ("missing", "union_tag_not_found"):
         return f"{where}: {key}: this key is needed and is not there"
+    if item["type"] == "union_tag_invalid":
+        return f"{where}: {key}: there is no {item['ctx']['tag']!r}; there is {item['ctx']['expected_tags']}"
     message = str(item["msg"]).removeprefix("Value error, ")
     shown = f" (it is {item['input']!r})" if isinstance(item["input"], str | int | float | bool) else ""
     return f"{where}: {key}: {message}{shown}"
 
 
-def _without_kinds(location: Sequence[Any], data: Any) -> list[str]:
-    """Pydantic's path as the file has it: a union's member appears in the first by its kind, not in the second."""
+def _path_and_type(location: Sequence[Any]) -> tuple[list[str], Any]:
+    """Pydantic's location as the file has it, and what belongs there: a union's member, named by its tag in the
+    location, has no place of its own in the file."""
     path: list[str] = []
-    of_union = False
+    hint: Any = AnyRecipe
     for step in location:
-        if of_union and isinstance(data, dict) and data.get("kind") == step:
-            of_union = False
-            continue
+        members = _models_in(hint)
         if step == "[key]":
             continue
+        if len(members) > 1:
+            (hint,) = (m for m in members if step in _tags(m))
+            continue
         path.append(str(step))
-        data = data.get(step) if isinstance(data, dict) else None
-        of_union = path[:-1] == ["teachers"] or path == ["student", "init"]
-    return path
+        if members:
+            field = members[0].model_fields.get(str(step))
+            hint = field.annotation if field else None
+        else:
+            hint = get_args(hint)[1] if get_origin(hint) is dict else None
+    return path, hint
+
+
+def _models_in(hint: Any) -> list[type[BaseModel]]:
+    """The model that a type hint asks for, or the members of its union."""
+    if get_origin(hint) in (Annotated, Union, UnionType):
+        return [model for argument in get_args(hint) for model in _models_in(argument)]
+    return [hint] if isinstance(hint, type) and issubclass(hint, BaseModel) else []
+
+
+def _tags(model: type[BaseModel]) -> tuple[str, ...]:
+    """The values of the field that tells a union's members apart."""
+    told = next(model.model_fields[name] for name in ("method", "kind") if name in model.model_fields)
+    return get_args(told.annotation)
 
 
 def _line_of(node: yaml.Node | None, path: Sequence[str]) -> int | None:
@@ -146,18 +170,3 @@ def _line_of(node: yaml.Node | None, path: Sequence[str]) -> int | None:
         else:
             break
     return line
-
-
-def _fields_at(path: Sequence[str]) -> list[str]:
-    """Field names of the recipe's model at a dotted path; those of every alternative of a union."""
-    models: list[type[BaseModel]] = [Recipe]
-    for name in path:
-        below = [m.model_fields[name].annotation for m in models if name in m.model_fields]
-        models = [m for hint in below for m in _models_in(hint)] or models
-    return sorted({field for model in models for field in model.model_fields})
-
-
-def _models_in(hint: Any) -> list[type[BaseModel]]:
-    if isinstance(hint, type) and issubclass(hint, BaseModel):
-        return [hint]
-    return [m for argument in getattr(hint, "__args__", ()) for m in _models_in(argument)]

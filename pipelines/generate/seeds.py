@@ -55,7 +55,7 @@ def run(config: Seeds, recipe_seed: int, max_rouge_l: float, run: StageRun) -> O
     """Read the tasks and split them. UserError where too few good ones are left."""
     path = seed_file(config)
     good, dropped = read(path, config.reader)
-    if len(good) < config.held_out + 2:
+    if len(good) < config.held_out + 1:
         raise UserError(
             f"seeds.tasks: {path.name} has {len(good)} good tasks ({len(dropped)} dropped), too few to hold "
             f"{config.held_out} out; lower seeds.held_out or add tasks"

@@ -8,23 +8,21 @@ Knows which stage feeds which, and which settings enter each stage's key. Builds
 """
 
 from functools import partial
-from typing import Any
 
 from cluster.models import resolve
-from pipelines.core.config import FakeTeacher, GivenStudent, PrunedStudent, Recipe
+from pipelines.core.config import FakeTeacher, GivenStudent, PrunedStudent
+from pipelines.core.recipe import Distil
 from pipelines.core.stage import Outcome, Stage, StageRun
-from pipelines.generate import filters, held_out, instructions, seeds
-from pipelines.generate.answers import AnswerWork
-from pipelines.generate.prompts import InstructionPrompt
+from pipelines.generate import held_out
 from pipelines.generate.soft_targets import SoftTargetWork
-from pipelines.generate.work import Work, run_rows
+from pipelines.recipes.data import DataStages
 from pipelines.train import examples, student
 from serving import evaluate
 from serving.endpoints import Served
 from serving.faculty import ClusterFaculty
 
 
-def stages(recipe: Recipe, faculty: ClusterFaculty) -> list[Stage]:
+def stages(recipe: Distil, faculty: ClusterFaculty) -> list[Stage]:
     """The whole run, in order. UserError for a file or model that is not there."""
     made = _Builder(recipe, faculty)
     seed = made.seeds()
@@ -40,53 +38,16 @@ def stages(recipe: Recipe, faculty: ClusterFaculty) -> list[Stage]:
             made.evaluate(references, first, trained)]  # fmt: skip
 
 
-class _Builder:
-    """Each method makes one stage out of the recipe."""
+class _Builder(DataStages):
+    """The data's stages, and those that train on it and evaluate. Each method makes one stage out of the recipe."""
 
-    def __init__(self, recipe: Recipe, faculty: ClusterFaculty) -> None:
-        self._recipe, self._faculty = recipe, faculty
-
-    def seeds(self) -> Stage:
-        recipe = self._recipe
-        config = {
-            **seeds.content_key(recipe.seeds),
-            "held_out": recipe.seeds.held_out,
-            "seed": recipe.seed,
-            "max_rouge_l": recipe.instructions.max_rouge_l,
-        }
-        run = partial(seeds.run, recipe.seeds, recipe.seed, recipe.instructions.max_rouge_l)
-        return Stage("seeds", 2, config, {}, run)
-
-    def instructions(self, seed: Stage) -> Stage:
-        config = self._recipe.instructions
-        content = {
-            **config.model_dump(mode="json", exclude={"teacher", "max_rounds", "filters", "prompt"}),
-            "filters": filters.content_key(config),
-            "prompt": InstructionPrompt.load(config.prompt).digest,
-            "teacher": self._digest(config.teacher),
-            "seed": self._recipe.seed,
-        }
-        filters.chain(config)  # an unknown filter is the user's mistake, told before anything starts
-        run = partial(instructions.run, config, self._faculty, self._recipe.seed)
-        return Stage("instructions", 3, content, {"seeds": seed}, run, f"{config.target:,} new instructions")
+    _recipe: Distil
+    _faculty: ClusterFaculty
 
     def held_out(self, seed: Stage, pool: Stage) -> Stage:
         max_rouge_l = self._recipe.instructions.max_rouge_l
         config = {"max_rouge_l": max_rouge_l}
         return Stage("held_out", 2, config, {"seeds": seed, "pool": pool}, partial(held_out.run, max_rouge_l))
-
-    def answers(self, name: str, source: Stage, teacher: str) -> Stage:
-        config = self._recipe.answers
-        if name == "references":
-            config = config.model_copy(update={"samples": 1})
-        content = {**config.model_dump(mode="json", exclude={"teacher"}), "teacher": self._digest(teacher)}
-
-        def run(stage: StageRun) -> Outcome:
-            work = AnswerWork(name, config, self._faculty.identity(teacher))
-            return self._rows(work, teacher, name, stage)
-
-        estimate = f"{config.samples} each, up to {config.sampling.max_tokens} tokens"
-        return Stage(name, 2, content, {"source": source}, run, estimate)
 
     def examples(self, answers: Stage) -> Stage:
         max_length = self._recipe.student.train.max_length
@@ -159,9 +120,3 @@ class _Builder:
     def _served(self, name: str, stage: StageRun, role: str) -> Served:
         done = stage.inputs[role]
         return Served(name, student.model_of(done), done.manifest["digest"], self._recipe.student.engine)
-
-    def _rows(self, work: Work[Any], teacher: str, name: str, stage: StageRun) -> Outcome:
-        return run_rows(work, self._faculty, teacher, name, stage.inputs["source"].folder, stage)
-
-    def _digest(self, teacher: str) -> str:
-        return self._faculty.identity(teacher).digest

@@ -90,8 +90,8 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class TrainedRow:
-    """A row the student was trained on; `parents` are the instructions its instruction was born of."""
+class DataRow:
+    """A row of the data; `parents` are the instructions its instruction was born of."""
 
     instruction_id: str
     instruction: str
@@ -122,6 +122,7 @@ class Report:
     started: str  # ISO 8601, "" where nothing has started
     seconds: float
     recipe_yaml: str
+    trains: bool = True  # False: the data is the result, there is no student
     headline: tuple[Headline, ...] = ()
     stages: tuple[StageRow, ...] = ()
     funnel: tuple[FunnelRow, ...] = ()
@@ -129,7 +130,7 @@ class Report:
     scores: tuple[ModelScore, ...] = ()
     gap_closed: float | None = None  # (before - student) / (before - teacher), of the mean nll
     samples: tuple[Sample, ...] = ()
-    examples: tuple[TrainedRow, ...] = ()
+    examples: tuple[DataRow, ...] = ()
     dropped: tuple[DroppedRow, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -26,12 +26,11 @@ def markdown(report: Report) -> str:
     """The whole report as GitHub-flavoured Markdown; a part that is not there yet says so."""
     parts = [
         _head(report),
-        *_part("Before, after, teacher", _scores(report)),
-        *_part("Answers side by side", [_sample(sample) for sample in report.samples]),
+        *(_student(report) if report.trains else []),
         *_part("What became of the rows", _funnel(report.funnel)),
-        *_part("Loss", _loss(report.loss_curve)),
+        *(_part("Loss", _loss(report.loss_curve)) if report.trains else []),
         *_part("Where the time and the tokens went", _ledger(report)),
-        *_part("Some rows the student was trained on", _trained(report)),
+        *_part("Some rows the student was trained on" if report.trains else "Some rows of the data", _rows(report)),
         *_part("Some rows that were dropped", _dropped(report)),
         *_part("Repeat it", [fenced(report.command, "sh"), fenced(report.recipe_yaml, "yaml")]),
         *_part("Versions", _table(("", "Version"), report.versions.items(), "ll")),
@@ -72,6 +71,13 @@ def _head(report: Report) -> str:
     where = f"Run {escaped(report.run_key)} in {escaped(report.runs_uri)}."
     told = [f"# {escaped(report.recipe)}", f"**{STATUS_WORDS[report.status]}** {begun} {where}"]
     return "\n\n".join([*told, *_table(("", "", ""), ((h.label, h.value, h.detail) for h in report.headline), "lrl")])
+
+
+def _student(report: Report) -> list[str]:
+    return [
+        *_part("Before, after, teacher", _scores(report)),
+        *_part("Answers side by side", [_sample(sample) for sample in report.samples]),
+    ]
 
 
 def _scores(report: Report) -> list[str]:
@@ -164,7 +170,7 @@ def _ledger(report: Report) -> list[str]:
     return _table(head, rows, "llrrrrrr")
 
 
-def _trained(report: Report) -> list[str]:
+def _rows(report: Report) -> list[str]:
     told = []
     for row in report.examples:
         task = f"{row.instruction}\n\n{row.input}" if row.input else row.instruction

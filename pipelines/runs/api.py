@@ -12,13 +12,13 @@ from pathlib import Path
 import yaml
 
 from pipelines.core import recipe_file, runner
-from pipelines.core.config import Recipe
 from pipelines.core.errors import UserError
 from pipelines.core.progress import Budget, Progress
+from pipelines.core.recipe import AnyRecipe, Generate, recipe_of
 from pipelines.core.runner import Finished, Planned
 from pipelines.core.stage import Stage
 from pipelines.core.storage import Folder
-from pipelines.recipes import distil
+from pipelines.recipes import distil, generate
 from pipelines.runs import preflight
 from serving.endpoints import free_port
 from serving.faculty import ClusterFaculty
@@ -30,7 +30,7 @@ DEFAULT_RUNS = "runs"
 class Plan:
     """A recipe's stages and where they stand."""
 
-    recipe: Recipe
+    recipe: AnyRecipe
     run_folder: Folder
     stages: Sequence[Planned]
     facts: Sequence[str]  # what is known of models, memory and tokens, in words
@@ -40,26 +40,33 @@ class Plan:
 class Ran:
     """A finished run."""
 
-    recipe: Recipe
+    recipe: AnyRecipe
     run_folder: Folder
     stages: Sequence[Finished]
 
 
-def load(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+def load(recipe: str | Path, overrides: Sequence[str] = ()) -> AnyRecipe:
     """A recipe by file or shipped name, checked. UserError names key, file and line."""
     return recipe_file.load(recipe, overrides)
 
 
-def plan(recipe: Recipe, runs: str = DEFAULT_RUNS) -> Plan:
+def stages_of(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[Stage]:
+    """A recipe's stages by its method. UserError for a file or model that is not there."""
+    return generate.stages(recipe, faculty) if isinstance(recipe, Generate) else distil.stages(recipe, faculty)
+
+
+def plan(recipe: AnyRecipe, runs: str = DEFAULT_RUNS) -> Plan:
     """What a run would do. Local facts only; starts nothing and imports nothing heavy."""
     faculty = ClusterFaculty(recipe)
-    stages = distil.stages(recipe, faculty)
+    stages = stages_of(recipe, faculty)
     folder = Folder(runs)
     facts = preflight.local_facts(recipe, faculty)
     return Plan(recipe, folder.child(runner.run_name(recipe.name, stages)), runner.plan(stages, folder), facts)
 
 
-def check(recipe: Recipe, runs: str = DEFAULT_RUNS, address: str | None = None, port: int | None = None) -> list[str]:
+def check(
+    recipe: AnyRecipe, runs: str = DEFAULT_RUNS, address: str | None = None, port: int | None = None
+) -> list[str]:
     """Reach everything that a run will need, before any engine starts. UserError for what is not there."""
     runner.ready_folder(Folder(runs))
     free_port(port)
@@ -68,7 +75,7 @@ def check(recipe: Recipe, runs: str = DEFAULT_RUNS, address: str | None = None, 
 
 
 def run(
-    recipe: Recipe,
+    recipe: AnyRecipe,
     runs: str = DEFAULT_RUNS,
     address: str | None = None,
     budget: Budget | None = None,
@@ -79,7 +86,7 @@ def run(
     progress = progress or Progress(budget or Budget())
     folder = Folder(runs)
     faculty = ClusterFaculty(recipe, address, say=progress.note)
-    stages = distil.stages(recipe, faculty)
+    stages = stages_of(recipe, faculty)
     run_folder = folder.child(runner.run_name(recipe.name, stages))
     if any(planned.state != "done" for planned in runner.plan(stages, folder)):
         check(recipe, runs, address, port)
@@ -90,21 +97,23 @@ def run(
     return Ran(recipe, run_folder, finished)
 
 
-def open_run(name: str, runs: str = DEFAULT_RUNS, overrides: Sequence[str] = ()) -> tuple[Recipe, Folder, list[Stage]]:
+def open_run(
+    name: str, runs: str = DEFAULT_RUNS, overrides: Sequence[str] = ()
+) -> tuple[AnyRecipe, Folder, list[Stage]]:
     """A run by its folder's name, or by a recipe: (recipe, run folder, stages). UserError where it is not there."""
     folder = Folder(runs)
     bare = name.rstrip("/").rsplit("/", 1)[-1]
     if bare in folder.folders() and folder.child(bare).exists("recipe.yaml"):
         if overrides:
             raise UserError(f"--set changes a recipe, and {name!r} is a run that is made")
-        recipe = Recipe.model_validate(yaml.safe_load(folder.child(bare).read_bytes("recipe.yaml")))
+        recipe = recipe_of(yaml.safe_load(folder.child(bare).read_bytes("recipe.yaml")))
     else:
         recipe = _recipe_or_complain(name, folder, overrides)
-    stages = distil.stages(recipe, ClusterFaculty(recipe))
+    stages = stages_of(recipe, ClusterFaculty(recipe))
     return recipe, folder.child(runner.run_name(recipe.name, stages)), stages
 
 
-def _recipe_or_complain(name: str, folder: Folder, overrides: Sequence[str]) -> Recipe:
+def _recipe_or_complain(name: str, folder: Folder, overrides: Sequence[str]) -> AnyRecipe:
     try:
         return load(name, overrides)
     except UserError as error:

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipelines.core import runner
-from pipelines.core.config import FakeTeacher, Recipe
+from pipelines.core.config import FakeTeacher, Given
 from pipelines.core.errors import UserError
 from pipelines.core.hashing import canonical
 from pipelines.core.parts import rows_of
+from pipelines.core.recipe import DataRecipe, Recipe
 from pipelines.core.records import Answer, Conversation, Instruction
 from pipelines.core.stage import Done
 from pipelines.core.storage import Folder
@@ -82,20 +83,18 @@ def _answered(done: Mapping[str, Done]) -> Iterator[Conversation]:
         yield Conversation(id, "", turns, task.input, canonical(lineage))
 
 
-def _run_provenance(recipe: Recipe, run: str, done: Mapping[str, Done]) -> Provenance:
-    settings = recipe.instructions
+def _run_provenance(recipe: DataRecipe, run: str, done: Mapping[str, Done]) -> Provenance:
     return Provenance(
         name=run,
-        teachers=[_teacher(recipe, name) for name in sorted({settings.teacher, recipe.answers.teacher})],
+        teachers=[_teacher(recipe, name) for name in _writers(recipe)],
         made=[
             f"Recipe `{recipe.name}` (method {recipe.method}, seed {recipe.seed}), run `{run}`.",
             f"Seed tasks: `{recipe.seeds.tasks}`; {recipe.seeds.held_out} of them are held out and are not here.",
-            f"Instructions: the seeds that are left, and new ones by `{settings.teacher}`.",
+            f"Instructions: {_instructions(recipe)}",
             f"Answers: {recipe.answers.samples} for each instruction, by `{recipe.answers.teacher}`.",
         ],
         filters=[
-            f"Instructions: {', '.join(settings.filters)}; {settings.min_words} to {settings.max_words} words; "
-            f"ROUGE-L at most {settings.max_rouge_l} with every other one and with the held-out tasks.",
+            *_instruction_filters(recipe),
             f"Answers: empty ones are dropped; of those that hit max_tokens, {recipe.answers.cut_off}.",
         ],
         steps=[
@@ -106,6 +105,29 @@ def _run_provenance(recipe: Recipe, run: str, done: Mapping[str, Done]) -> Prove
         f"`tutelage trace ANSWER_ID` follows a row of `{run}` back to its seeds.",
         written_with=_program(),
     )
+
+
+def _writers(recipe: DataRecipe) -> list[str]:
+    """The teachers that wrote what leaves."""
+    sections = (recipe.instructions, recipe.answers)
+    return sorted({section.teacher for section in sections if not isinstance(section, Given)})
+
+
+def _instructions(recipe: DataRecipe) -> str:
+    settings = recipe.instructions
+    if isinstance(settings, Given):
+        return "the seeds that are left, as they are."
+    return f"the seeds that are left, and new ones by `{settings.teacher}`."
+
+
+def _instruction_filters(recipe: DataRecipe) -> list[str]:
+    settings = recipe.instructions
+    if isinstance(settings, Given):
+        return []
+    return [
+        f"Instructions: {', '.join(settings.filters)}; {settings.min_words} to {settings.max_words} words; "
+        f"ROUGE-L at most {settings.max_rouge_l} with every other one and with the held-out tasks."
+    ]
 
 
 def _teacher(recipe: Recipe, name: str) -> str:

@@ -8,39 +8,44 @@ import shutil
 from typing import Any
 
 from pipelines.core.chat import ChatTokenizer
-from pipelines.core.config import FakeTeacher, GivenStudent, PrunedStudent, Recipe
+from pipelines.core.config import FakeTeacher, Given, GivenStudent, Instructions, PrunedStudent
 from pipelines.core.errors import UserError
+from pipelines.core.recipe import AnyRecipe, DataRecipe, Distil, Recipe
 from serving.faculty import ClusterFaculty
 
 GIB = 2**30
 LEAST_DISK_GIB = 3
 
 
-def local_facts(recipe: Recipe, faculty: ClusterFaculty) -> list[str]:
+def local_facts(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[str]:
     """Facts in words from what is on this machine. UserError for what cannot work."""
     facts = [_model_fact(name, recipe, faculty) for name in recipe.teachers]
-    _check_layers(recipe, faculty)
     _check_windows(recipe)
-    facts.append(_token_estimate(recipe))
-    facts += _memory_estimate(recipe, faculty)
-    return facts
+    _check_disk()
+    facts.append(_written_tokens(recipe))
+    if isinstance(recipe, Distil):
+        _check_layers(recipe, faculty)
+        facts += [_examples(recipe), *_memory_estimate(recipe, faculty)]
+    return facts + [f"note: {note}" for note in recipe.notes]
 
 
-def reach(recipe: Recipe, faculty: ClusterFaculty) -> list[str]:
+def reach(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[str]:
     """Make every model available here and compare token maps. UserError, in words, for a mismatch."""
     facts = []
+    tokens_from = recipe.tokens_from if isinstance(recipe, Distil) else None
     for name in recipe.teachers:
         folder = faculty.model(name).folder()
         tokenizer = ChatTokenizer(str(folder))
         tokenizer.prompt_ids("Hello")  # the chat template answers
-        if name == recipe.tokens_from and not tokenizer.closes_answers():
+        if name == tokens_from and not tokenizer.closes_answers():
             raise UserError(
                 f"teachers.{name}: the chat template of {folder} ends an answer with no special token, so a student "
                 "could not learn to stop; give a model whose template closes the assistant's turn"
             )
         facts.append(f"teacher {name}: {folder}")
-    _check_layers(recipe, faculty)
-    _check_token_maps(recipe, faculty)
+    if isinstance(recipe, Distil):
+        _check_layers(recipe, faculty)
+        _check_token_maps(recipe, faculty)
     if faculty.address is not None:
         facts.append(_cluster_fact(faculty))
     return facts
@@ -75,7 +80,7 @@ def _model_fact(name: str, recipe: Recipe, faculty: ClusterFaculty) -> str:
     return f"teacher {name}: {kind} {model.ref}: {size}, {parameters(header) / 1e6:,.0f} M parameters"
 
 
-def _check_layers(recipe: Recipe, faculty: ClusterFaculty) -> None:
+def _check_layers(recipe: Distil, faculty: ClusterFaculty) -> None:
     init = recipe.student.init
     if isinstance(init, PrunedStudent) and (header := faculty.model(init.teacher).header()):
         layers = header["num_hidden_layers"]
@@ -83,22 +88,19 @@ def _check_layers(recipe: Recipe, faculty: ClusterFaculty) -> None:
             raise UserError(f"student.init.layers: {init.layers} is not fewer than the teacher's {layers}")
 
 
-def _check_windows(recipe: Recipe) -> None:
-    for name, spec in recipe.teachers.items():
-        if isinstance(spec, FakeTeacher):
+def _check_windows(recipe: DataRecipe) -> None:
+    for where, section in (("instructions", recipe.instructions), ("answers", recipe.answers)):
+        if isinstance(section, Given):
             continue
-        for where, used, sampling in (
-            ("instructions", recipe.instructions.teacher, recipe.instructions.sampling),
-            ("answers", recipe.answers.teacher, recipe.answers.sampling),
-        ):
-            if used == name and sampling.max_tokens >= spec.engine.max_model_len:
-                raise UserError(
-                    f"{where}.sampling.max_tokens ({sampling.max_tokens}) leaves no room for a prompt in "
-                    f"teachers.{name}.engine.max_model_len ({spec.engine.max_model_len})"
-                )
+        spec, wanted = recipe.teachers[section.teacher], section.sampling.max_tokens
+        if not isinstance(spec, FakeTeacher) and wanted >= spec.engine.max_model_len:
+            raise UserError(
+                f"{where}.sampling.max_tokens ({wanted}) leaves no room for a prompt in "
+                f"teachers.{section.teacher}.engine.max_model_len ({spec.engine.max_model_len})"
+            )
 
 
-def _check_token_maps(recipe: Recipe, faculty: ClusterFaculty) -> None:
+def _check_token_maps(recipe: Distil, faculty: ClusterFaculty) -> None:
     """A student that learns a teacher's distributions must have the teacher's tokens."""
     if not isinstance(recipe.student.init, GivenStudent):
         return
@@ -114,21 +116,30 @@ def _check_token_maps(recipe: Recipe, faculty: ClusterFaculty) -> None:
             )
 
 
-def _token_estimate(recipe: Recipe) -> str:
+def _written_tokens(recipe: DataRecipe) -> str:
+    answers = recipe.answers
+    if not isinstance(recipe.instructions, Instructions):
+        return f"tokens: up to {answers.samples * answers.sampling.max_tokens:,} written for each seed task"
     rows = recipe.instructions.target + recipe.seeds.held_out
-    written = recipe.instructions.target * recipe.answers.samples
-    most = (written + recipe.seeds.held_out) * recipe.answers.sampling.max_tokens
-    train = written * recipe.student.train.epochs
-    return (
-        f"tokens: up to {most:,} written for answers to about {rows:,} prompts; "
-        f"about {train:,} examples to train on (plus the training seeds)"
-    )
+    most = (recipe.instructions.target * answers.samples + recipe.seeds.held_out) * answers.sampling.max_tokens
+    return f"tokens: up to {most:,} written for answers to about {rows:,} prompts (plus the training seeds)"
 
 
-def _memory_estimate(recipe: Recipe, faculty: ClusterFaculty) -> list[str]:
-    """Bytes, roughly: served weights in 16 bits; training in mixed precision at 16 bytes a parameter."""
+def _examples(recipe: Distil) -> str:
+    epochs = recipe.student.train.epochs
+    if not isinstance(recipe.instructions, Instructions):
+        return f"training: {epochs} epoch(s) over the answers"
+    rows = recipe.instructions.target * recipe.answers.samples
+    return f"training: about {rows * epochs:,} examples (plus the training seeds)"
+
+
+def _check_disk() -> None:
     if (free := shutil.disk_usage(".").free / GIB) < LEAST_DISK_GIB:
         raise UserError(f"only {free:.1f} GiB of disk are free here; a run needs about {LEAST_DISK_GIB}")
+
+
+def _memory_estimate(recipe: Distil, faculty: ClusterFaculty) -> list[str]:
+    """Bytes, roughly: served weights in 16 bits; training in mixed precision at 16 bytes a parameter."""
     init, train = recipe.student.init, recipe.student.train
     header = faculty.model(init.teacher).header() if isinstance(init, PrunedStudent) else {}
     if not header or not isinstance(init, PrunedStudent):

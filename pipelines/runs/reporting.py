@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pipelines.core import recipe_file, runner
-from pipelines.core.config import Recipe
 from pipelines.core.parts import dropped_of, rows_of
+from pipelines.core.recipe import AnyRecipe, Distil, Recipe
 from pipelines.core.records import Answer, EvalAnswer, Instruction, TrainExample
 from pipelines.core.runner import Planned
 from pipelines.core.stage import Done, Stage
@@ -25,14 +25,18 @@ _NAMES = {evaluate.BEFORE: "student before", evaluate.AFTER: "student", evaluate
 
 
 def of_run(
-    recipe: Recipe, run_folder: Folder, stages: Sequence[Stage], command: str = "", cached: frozenset[str] = frozenset()
+    recipe: AnyRecipe,
+    run_folder: Folder,
+    stages: Sequence[Stage],
+    command: str = "",
+    cached: frozenset[str] = frozenset(),
 ) -> data.Report:
     """The report of a run as it stands, finished or not. `cached` names stages that were there before."""
     runs = Folder(run_folder.uri.rsplit("/", 1)[0])
     planned = runner.plan(stages, runs)
     done = {p.stage.name: p.done for p in planned if p.done is not None}
     status = run_folder.read_json(runner.STATUS_FILE) if run_folder.exists(runner.STATUS_FILE) else {}
-    scores = _scores(done, recipe)
+    scores = _scores(done, recipe) if isinstance(recipe, Distil) else ()
     closed = done["evaluate"].manifest["facts"]["gap_closed"] if "evaluate" in done else None
     return data.Report(
         recipe=recipe.name,
@@ -43,7 +47,8 @@ def of_run(
         started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(status["started"])) if status else "",
         seconds=float(sum(d.manifest["seconds"] for d in done.values())),
         recipe_yaml=recipe_file.dump(recipe),
-        headline=_headline(done, scores, closed),
+        trains=isinstance(recipe, Distil),
+        headline=_headline(done, scores, closed) if isinstance(recipe, Distil) else _written(done),
         stages=tuple(_stage_row(p, p.stage.name in cached) for p in planned),
         funnel=tuple(
             _funnel(name, done[name]) for name in ("seeds", "instructions", "answers", "examples") if name in done
@@ -52,7 +57,7 @@ def of_run(
         scores=scores,
         gap_closed=closed,
         samples=_samples(done),
-        examples=_trained(done),
+        examples=_examples(done, "examples" if isinstance(recipe, Distil) else "answers"),
         dropped=tuple(row for d in done.values() for row in _drops(d)),
         versions=versions(),
         notes=_notes(recipe, done),
@@ -61,7 +66,12 @@ def of_run(
 
 def summary(report: data.Report) -> str:
     """The table that ends a run in the terminal."""
-    lines = ["", f"  {'':<16}{'nats/token':>22}{'ROUGE-L':>10}{'repeated':>10}{'size':>9}"]
+    lines = [""]
+    if report.trains:
+        lines.append(f"  {'':<16}{'nats/token':>22}{'ROUGE-L':>10}{'repeated':>10}{'size':>9}")
+    else:
+        lines += [f"  {step.label:<16}{step.kept:>10,} rows{_drop_words(step)}" for step in report.funnel]
+        lines += [f"  {card.label:<16}{card.value:>10}  {card.detail}" for card in report.headline]
     for s in report.scores:
         assert s.nll is not None, "a score without a likelihood"
         assert s.rouge_l is not None, "a score without ROUGE-L"
@@ -75,6 +85,11 @@ def summary(report: data.Report) -> str:
     if took:
         lines.append("  time: " + ", ".join(f"{s.name} {s.seconds:.0f} s" for s in took))
     return "\n".join(lines)
+
+
+def _drop_words(step: data.FunnelRow) -> str:
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in step.dropped.items())
+    return f", dropped: {reasons}" if reasons else ""
 
 
 def save(report: data.Report, run_folder: Folder) -> str:
@@ -112,6 +127,21 @@ def _headline(
     return tuple(cards)
 
 
+def _written(done: dict[str, Done]) -> tuple[data.Headline, ...]:
+    """What a run that trains nothing has to show: its data, what it cost, what was thrown away."""
+    if "answers" not in done:
+        return ()
+    manifests = [d.manifest for d in done.values()]
+    asked, written = (sum(m[name] for m in manifests) for name in ("prompt_tokens", "output_tokens"))
+    dropped = sum(sum(m["dropped"].values()) for m in manifests)
+    rows, tasks = done["answers"].manifest["rows"], done["instructions"].manifest["rows"]
+    return (
+        data.Headline("rows written", f"{rows:,}", f"answers to {tasks:,} instructions"),
+        data.Headline("tokens written", f"{written:,}", f"and {asked:,} read in prompts"),
+        data.Headline("dropped", f"{dropped:,}", "rows on the way, each kept with its reason"),
+    )
+
+
 def _stage_row(planned: Planned, cached: bool) -> data.StageRow:
     if planned.done is None:
         state: Any = "partial" if planned.state == "partial" else "pending"
@@ -135,7 +165,7 @@ def _loss_curve(done: dict[str, Done]) -> tuple[data.LossPoint, ...]:
     return tuple(points)
 
 
-def _scores(done: dict[str, Done], recipe: Recipe) -> tuple[data.ModelScore, ...]:
+def _scores(done: dict[str, Done], recipe: Distil) -> tuple[data.ModelScore, ...]:
     if "evaluate" not in done:
         return ()
     answers = list(rows_of(done["evaluate"].folder, EvalAnswer))
@@ -165,15 +195,18 @@ def _samples(done: dict[str, Done]) -> tuple[data.Sample, ...]:
     return tuple(samples)
 
 
-def _trained(done: dict[str, Done]) -> tuple[data.TrainedRow, ...]:
-    """Some rows that the student saw, new instructions first."""
-    if "examples" not in done:
+def _examples(done: dict[str, Done], last: str) -> tuple[data.DataRow, ...]:
+    """Some rows of the data as stage `last` left them, new instructions first."""
+    if last not in done:
         return ()
     tasks = {i.id: i for i in rows_of(done["instructions"].folder, Instruction)}
-    examples = {e.answer_id for e in rows_of(done["examples"].folder, TrainExample)}
-    shown = [(tasks[a.instruction_id], a) for a in rows_of(done["answers"].folder, Answer) if a.id in examples]
+    answers = list(rows_of(done["answers"].folder, Answer))
+    if last == "examples":
+        trained_on = {e.answer_id for e in rows_of(done["examples"].folder, TrainExample)}
+        answers = [a for a in answers if a.id in trained_on]
+    shown = [(tasks[a.instruction_id], a) for a in answers]
     newest = sorted(shown, key=lambda pair: (pair[0].origin == "seed", pair[1].sample, pair[0].id))[:TRAINED]
-    return tuple(data.TrainedRow(i.id, i.text, i.input, a.text, i.parents) for i, a in newest)
+    return tuple(data.DataRow(i.id, i.text, i.input, a.text, i.parents) for i, a in newest)
 
 
 def _drops(done: Done) -> list[data.DroppedRow]:
@@ -187,11 +220,13 @@ def _drops(done: Done) -> list[data.DroppedRow]:
 
 
 def _notes(recipe: Recipe, done: dict[str, Done]) -> tuple[str, ...]:
-    notes = [
-        "References are the teacher's own answers to held-out tasks that no training row descends from, so the "
-        "teacher is at home on them.",
-        f"Intervals are {recipe.evaluate.confidence:.0%} bootstrap intervals over prompts.",
-    ]
+    notes = list(recipe.notes)
+    if isinstance(recipe, Distil):
+        notes += [
+            "References are the teacher's own answers to held-out tasks that no training row descends from, so the "
+            "teacher is at home on them.",
+            f"Intervals are {recipe.evaluate.confidence:.0%} bootstrap intervals over prompts.",
+        ]
     if "references" in done:
         references = list(rows_of(done["references"].folder, Answer))
         share = sum(repeated_3grams(a.text) for a in references) / max(1, len(references))

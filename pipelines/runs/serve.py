@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 
 from pipelines.core import runner
-from pipelines.core.config import FakeTeacher, Recipe
+from pipelines.core.config import FakeTeacher
 from pipelines.core.errors import UserError
+from pipelines.core.recipe import AnyRecipe, Distil
 from pipelines.core.stage import Stage
 from pipelines.core.storage import Folder
 from pipelines.train.student import model_of
@@ -19,7 +20,7 @@ from serving.faculty import ClusterFaculty
 
 
 def serve(
-    recipe: Recipe,
+    recipe: AnyRecipe,
     stages: Sequence[Stage],
     runs: str,
     address: str | None,
@@ -27,6 +28,8 @@ def serve(
     say: Callable[[str], None],
 ) -> None:
     """Serve until interrupted. UserError where the run has no student yet."""
+    if not isinstance(recipe, Distil):
+        raise UserError(f"{recipe.name!r} has the method {recipe.method!r}, which trains no student to serve")
     models = _models(recipe, stages, Folder(runs))
     faculty = ClusterFaculty(recipe, address, free_port(port), say=say)
     with closing(faculty):
@@ -41,7 +44,7 @@ def serve(
         say("stopping ...")
 
 
-def _models(recipe: Recipe, stages: Sequence[Stage], runs: Folder) -> list[Served]:
+def _models(recipe: Distil, stages: Sequence[Stage], runs: Folder) -> list[Served]:
     done = {p.stage.name: p.done for p in runner.plan(stages, runs)}
     student = done.get("student")
     if student is None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipelines.core.config import Recipe
+from pipelines.core.recipe import recipe_of
 
 
 def changed(data: dict[str, Any], dotted: str, value: object) -> dict[str, Any]:
@@ -44,17 +44,17 @@ def test_a_recipe_that_cannot_work_is_refused(
     recipe_data: dict[str, Any], dotted: str, value: object, words: str
 ) -> None:
     with pytest.raises(ValidationError) as refused:
-        Recipe.model_validate(changed(recipe_data, dotted, value))
+        recipe_of(changed(recipe_data, dotted, value))
     assert words in str(refused.value)
 
 
 @pytest.mark.parametrize("dotted", ["student.train.weight_decay", "student.train.clip", "student.train.losses.answer"])
 def test_an_infinite_setting_is_refused_as_it_has_no_key(recipe_data: dict[str, Any], dotted: str) -> None:
     with pytest.raises(ValidationError):
-        Recipe.model_validate(changed(recipe_data, dotted, float("inf")))
+        recipe_of(changed(recipe_data, dotted, float("inf")))
 
 
 def test_a_recipe_cannot_be_changed_after_reading(recipe_data: dict[str, Any]) -> None:
-    recipe = Recipe.model_validate(recipe_data)
+    recipe = recipe_of(recipe_data)
     with pytest.raises(ValidationError):
         recipe.seed = 3  # type: ignore[misc]

@@ -64,10 +64,15 @@ def complaint(file: str | Path, *overrides: str) -> str:
         ("    epochs: 1", "    betas: [0.9, x]", 16, "student.train.betas"),
         ("    epochs: 1", "    losses: {answr: 1}", 16, "student.train.losses.answr: Input should be 'answer' or 'kd'"),
         ("  target: 12\n", "", 5, "instructions.target: this key is needed and is not there"),
+        ("method: distil", "method: distill", 2, "method: there is no 'distill'; there is 'distil', 'generate'"),
+        ("method: distil\n", "", None, "method: this key is needed and is not there"),
+        ("method: distil", "method: generate", 10, "student: there is no such key; known keys here: answers"),
+        ("evaluate: {", "evaluat: {", 17, "evaluat: there is no such key; did you mean 'evaluate'?"),
     ],
 )
-def test_a_mistake_is_told_with_file_line_and_key(file: Path, old: str, new: str, line: int, words: str) -> None:
-    assert f"{file}:{line}: {words}" in complaint(rewritten(file, old, new))
+def test_a_mistake_is_told_with_file_line_and_key(file: Path, old: str, new: str, line: int | None, words: str) -> None:
+    where = f"{file}:{line}" if line else str(file)
+    assert f"{where}: {words}" in complaint(rewritten(file, old, new))
 
 
 def test_all_mistakes_are_told_at_once(file: Path) -> None:

@@ -86,7 +86,7 @@ def test_half_a_character_is_dropped_and_can_be_written(
         b'{"instruction": "Explain \\ud83d"}', *(task(text) for text in ("Sing.", "Count rivers.", "Bake it.", "Go."))
     )
     run = stage_run("seeds")
-    assert seeds.run(Seeds(tasks=str(file), held_out=2), 17, 0.7, run).rows == 4
+    assert seeds.run(Seeds(tasks=str(file), held_out=3), 17, 0.7, run).rows == 4
     assert len(list(parts.dropped_of(run.folder))) == 1
 
 
@@ -111,7 +111,7 @@ def test_a_file_without_tasks_is_told(tmp_path: Path, name: str, words: str) -> 
 def test_too_few_good_tasks_are_told(write: Callable[..., Path], stage_run: Callable[..., StageRun]) -> None:
     file = write(task("Sing."), task("Count."), task("Bake."), b"{")
     with pytest.raises(UserError, match=r"3 good tasks \(1 dropped\).*lower seeds.held_out"):
-        seeds.run(Seeds(tasks=str(file), held_out=2), 17, 0.7, stage_run("seeds"))
+        seeds.run(Seeds(tasks=str(file), held_out=3), 17, 0.7, stage_run("seeds"))
 
 
 def test_seeds_can_be_an_imported_folder(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import math
 import pytest
 
 from pipelines.report.data import (
+    DataRow,
     DroppedRow,
     FunnelRow,
     Headline,
@@ -17,7 +18,6 @@ from pipelines.report.data import (
     Report,
     Sample,
     StageRow,
-    TrainedRow,
 )
 
 HOSTILE = '<script>console.error("ran")</script> & <img src="http://leak.invalid/x.png"> | a\n```\n# not a heading'
@@ -112,8 +112,8 @@ def report() -> Report:
         gap_closed=0.62,
         samples=samples,
         examples=(
-            TrainedRow("9d1e", "List five facts about otters.", "", "1. They hold hands.", ("ab12", "cd34")),
-            TrainedRow("77f0", HOSTILE, "given", HOSTILE, ()),
+            DataRow("9d1e", "List five facts about otters.", "", "1. They hold hands.", ("ab12", "cd34")),
+            DataRow("77f0", HOSTILE, "given", HOSTILE, ()),
         ),
         dropped=(
             DroppedRow("instructions", "too short", "Go.", "1 word; at least 4 are needed"),

@@ -1,6 +1,5 @@
 """What the tests of runs share: a recipe with a fake teacher that can be planned, and the command line."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,18 +10,6 @@ import pytest
 import yaml
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def model(tiny_model_folder: Path) -> Path:
-    """The tokenizer's folder with a config and empty weights: enough to plan with."""
-    config = {
-        "num_hidden_layers": 4, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4,
-        "num_key_value_heads": 2, "vocab_size": 400, "tie_word_embeddings": True,
-    }  # fmt: skip
-    (tiny_model_folder / "config.json").write_text(json.dumps(config))
-    (tiny_model_folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
-    return tiny_model_folder
 
 
 @pytest.fixture

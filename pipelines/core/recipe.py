@@ -1,0 +1,92 @@
+"""The recipe: what one run does. One class per method, which names its sections; what all have is shared.
+
+Knows which sections a method has and how they depend on each other. A new method is a class here, a member of
+`AnyRecipe`, and its stages in `pipelines.recipes`.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, TypeAdapter, model_validator
+
+from pipelines.core.config import (
+    Answers,
+    AnyInstructions,
+    Evaluate,
+    PrunedStudent,
+    Seeds,
+    SplitSeeds,
+    Strict,
+    Student,
+    Teacher,
+)
+
+
+class Recipe(Strict):
+    """What every method's recipe has."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")
+    method: str
+    seed: int = Field(17, ge=0)
+    notes: tuple[str, ...] = Field((), description="what a reader should know; `plan` and the report show it")
+    teachers: dict[str, Teacher] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_meet(self) -> "Recipe":
+        for where, name in _named_teachers(self):
+            if name not in self.teachers:
+                raise ValueError(f"{where} names {name!r}; the teachers are {sorted(self.teachers)}")
+        return self
+
+
+class DataRecipe(Recipe):
+    """What every method has in which teachers write instructions and answers."""
+
+    seeds: Seeds = Seeds()
+    instructions: AnyInstructions
+    answers: Answers
+
+
+class Generate(DataRecipe):
+    """Seeds become data, and that is all."""
+
+    method: Literal["generate"]
+
+
+class Distil(DataRecipe):
+    """A teacher writes data, and a student learns from its words and its distributions."""
+
+    method: Literal["distil"]
+    seeds: SplitSeeds = SplitSeeds()
+    student: Student
+    evaluate: Evaluate
+
+    @property
+    def tokens_from(self) -> str:
+        """The teacher whose tokenizer and chat template the student's examples are rendered with."""
+        init = self.student.init
+        return init.teacher if isinstance(init, PrunedStudent) else (self.student.signals or self.answers.teacher)
+
+    @model_validator(mode="after")
+    def _signals_meet(self) -> "Distil":
+        if self.student.train.losses.get("kd", 0) > 0 and self.student.signals is None:
+            raise ValueError("student.train.losses has 'kd', so student.signals must name a teacher")
+        return self
+
+
+AnyRecipe = Distil | Generate
+_READER: TypeAdapter[AnyRecipe] = TypeAdapter(Annotated[AnyRecipe, Field(discriminator="method")])
+
+
+def recipe_of(data: Any) -> AnyRecipe:
+    """A recipe out of plain values. Raises pydantic's ValidationError."""
+    return _READER.validate_python(data)
+
+
+def _named_teachers(section: BaseModel, path: str = "") -> Iterator[tuple[str, str]]:
+    """(key, teacher) wherever a section names one."""
+    for name, value in section:
+        if name in ("teacher", "signals") and isinstance(value, str):
+            yield f"{path}{name}", value
+        elif isinstance(value, BaseModel):
+            yield from _named_teachers(value, f"{path}{name}.")

@@ -1,0 +1,19 @@
+"""The method `generate`: teachers write instructions and answers, and the data is the result.
+
+Knows which stage feeds which. Builds inert stages; starts nothing.
+
+    seeds ─► instructions ─► answers
+"""
+
+from pipelines.core.recipe import Generate
+from pipelines.core.stage import Stage
+from pipelines.generate.teacher import Faculty
+from pipelines.recipes.data import DataStages
+
+
+def stages(recipe: Generate, faculty: Faculty) -> list[Stage]:
+    """The whole run, in order. UserError for a file or model that is not there."""
+    made = DataStages(recipe, faculty)
+    seed = made.seeds()
+    tasks = made.instructions(seed)
+    return [seed, tasks, made.answers("answers", tasks, recipe.answers.teacher)]
