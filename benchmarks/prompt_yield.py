@@ -46,7 +46,7 @@ async def measure(name: str, requests: int, teacher: VLLMTeacher, identity: Teac
     reasons: dict[str, int] = {}
     for row in rounds.dropped:
         reasons[row.reason] = reasons.get(row.reason, 0) + 1
-    kept, tokens = len(rounds.kept), sum(len(c.token_ids) for c in said.values())
+    kept, tokens = len(rounds.kept), sum(c.output_tokens for c in said.values())
     dropped = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
     for instruction in rounds.kept[:5]:
         print(f"  {name}: {instruction.text}")

@@ -51,6 +51,7 @@ class ServedModel:
             ids,
             str(choice.finish_reason),
             usage.prompt_tokens,
+            len(ids),
         )
 
     async def score(self, request: ScoreRequest) -> SoftTargets:

@@ -183,7 +183,8 @@ class FakeFaculty:
         if self._says is None:
             return said
         text = self._says(request)
-        return replace(said, text=text, token_ids=tuple(self._tokenizer.encode(text)), finish_reason="stop")
+        ids = tuple(self._tokenizer.encode(text))
+        return replace(said, text=text, token_ids=ids, output_tokens=len(ids), finish_reason="stop")
 
 
 class _Watched:

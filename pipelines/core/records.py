@@ -43,9 +43,12 @@ class Completion:
     model: str  # the teacher's digest
     prompt: str
     text: str
-    token_ids: tuple[int, ...]
-    finish_reason: str  # "stop", "length", or "error: ..."
+    token_ids: tuple[int, ...]  # () where the teacher tells none
+    finish_reason: str  # "stop", "length", or the teacher's own word: "content_filter"
     prompt_tokens: int
+    output_tokens: int
+    retries: int = 0  # tries before the one that was answered
+    seconds: float = 0.0  # from the first try to the answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,9 @@ class FakeTeacher:
             self._tokenizer.decode(ids),
             tuple(ids),
             finish,
-            len(request.prompt_ids(self._tokenizer)),
+            prompt_tokens=len(request.prompt_ids(self._tokenizer)),
+            output_tokens=len(ids),
+            seconds=self._latency,
         )
 
     async def score(self, request: ScoreRequest) -> SoftTargets:

@@ -23,6 +23,7 @@ from pipelines.generate.ledger import Ledger
 from pipelines.generate.novelty import Pool
 from pipelines.generate.prompts import InstructionPrompt
 from pipelines.generate.teacher import Faculty, Request, TeacherId, write_request
+from pipelines.generate.usage import Usage, usage
 
 STAGE = "instructions"
 
@@ -62,49 +63,52 @@ def run(config: Instructions, faculty: Faculty, recipe_seed: int, run: StageRun)
     for instruction in everything:
         novelty.add(instruction.text)
     rounds = Rounds(config, chain(config), seeds, novelty)
-    usage = asyncio.run(_bootstrap(rounds, faculty, recipe_seed, run))
+    asked = asyncio.run(_bootstrap(rounds, faculty, recipe_seed, run))
     new = rounds.kept[: config.target]
     write_rows(run.folder, [*seeds, *new], Instruction, rounds.dropped)
     rows, digest, reasons = summary(run.folder, Instruction)
-    facts = {"new": len(new), "requests": usage.requests, "rounds": usage.rounds, "teacher": config.teacher}
-    return Outcome(rows, digest, reasons, usage.prompt_tokens, usage.output_tokens, usage.start_up_seconds, facts)
+    cost = asked.cost
+    facts = {"new": len(new), "requests": asked.requests, "rounds": asked.rounds, "teacher": config.teacher}
+    facts |= cost.facts()
+    return Outcome(rows, digest, reasons, cost.prompt_tokens, cost.output_tokens, asked.start_up_seconds, facts)
 
 
 @dataclass
-class _Usage:
+class _Asked:
+    """What the rounds took."""
+
     requests: int = 0
     rounds: int = 0
-    prompt_tokens: int = 0
-    output_tokens: int = 0
+    cost: Usage = field(default_factory=Usage)
     start_up_seconds: float = 0.0
 
 
-async def _bootstrap(rounds: Rounds, faculty: Faculty, recipe_seed: int, run: StageRun) -> _Usage:
+async def _bootstrap(rounds: Rounds, faculty: Faculty, recipe_seed: int, run: StageRun) -> _Asked:
     config = rounds.config
     identity = faculty.identity(config.teacher)
     prompt = InstructionPrompt.load(config.prompt)
     ledger: Ledger[Completion] = Ledger(run.runs, identity, Completion)
-    usage = _Usage()
+    total = _Asked()
     run.progress.begin(STAGE, config.target, unit="new")
     began = time.monotonic()
     async with faculty.warm(config.teacher) as teacher:
-        usage.start_up_seconds = time.monotonic() - began
+        total.start_up_seconds = time.monotonic() - began
         run.progress.ready()
         while len(rounds.kept) < config.target:
-            if usage.rounds == config.max_rounds:
+            if total.rounds == config.max_rounds:
                 raise UserError(_too_few(rounds))
-            asked = prompts(rounds, prompt, identity, recipe_seed, usage.rounds)
+            asked = prompts(rounds, prompt, identity, recipe_seed, total.rounds)
             before = len(rounds.kept)
             asking = Asking(teacher, ledger)
-            await asking.all([r for r, _ in asked])
+            requests = [r for r, _ in asked]
+            await asking.all(requests)
             take(asked, asking.said, asking.failed, prompt, rounds)
-            usage.rounds += 1
-            usage.requests += len(asked)
-            usage.prompt_tokens += sum(c.prompt_tokens for c in asking.said.values())
-            usage.output_tokens += sum(len(c.token_ids) for c in asking.said.values())
-            bought = sum(c.prompt_tokens + len(c.token_ids) for c in asking.bought)
+            total.rounds += 1
+            total.requests += len(asked)
+            total.cost += usage(requests, asking.said)
+            bought = usage(requests, {c.id: c for c in asking.bought}).tokens
             run.progress.advance(min(len(rounds.kept), config.target) - min(before, config.target), bought)
-    return usage
+    return total
 
 
 def prompts(

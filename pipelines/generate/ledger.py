@@ -14,13 +14,14 @@ from pipelines.core.storage import Folder
 from pipelines.generate.teacher import TeacherId
 
 R = TypeVar("R", Completion, SoftTargets)
+SHARED: dict[type, str] = {Completion: "replies-", SoftTargets: "signals-"}  # how the folders' names begin
 
 
 class Ledger(Generic[R]):
     """All records of one kind from one teacher, by id. One instance per process; parts are read once."""
 
     def __init__(self, runs: Folder, teacher: TeacherId, kind: type[R]) -> None:
-        self.folder = runs.child(f"{_NAMES[kind]}-{teacher.digest[:16]}")
+        self.folder = runs.child(f"{SHARED[kind]}{teacher.digest[:16]}")
         self._kind: type[R] = kind
         self._recent: dict[str, R] = {}
 
@@ -59,6 +60,3 @@ class Ledger(Generic[R]):
             for id in self.folder.read_column(part, "id"):
                 where.setdefault(id, part)
         return where
-
-
-_NAMES: dict[type, str] = {Completion: "completions", SoftTargets: "signals"}

@@ -5,20 +5,20 @@ in the driver with the warm teacher and inside the pool's actors. A row may be a
 request fails becomes Dropped, and the row's others go on.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Generic, Protocol, TypeVar
 
 from pipelines.core.parts import Shard, cut, has_shard, read_shard, summary, total, write_shard
-from pipelines.core.records import Completion, Dropped, SoftTargets
+from pipelines.core.records import Dropped
 from pipelines.core.stage import Outcome, StageRun
 from pipelines.core.storage import Folder
 from pipelines.generate.asking import Asking
 from pipelines.generate.ledger import Ledger
 from pipelines.generate.teacher import Faculty, Request, ScoreRequest, Teacher, TeacherId
+from pipelines.generate.usage import Usage, usage
 
 Row = TypeVar("Row")
-Asked = Completion | SoftTargets
 
 
 class Work(Protocol[Row]):
@@ -83,10 +83,10 @@ class ShardWorker(Generic[Row]):
                     dropped.append(Dropped(sample_id(row.id, n), run.stage, "request failed", _text(row), why))
             for record in run.work.settle(row, [asking.said.get(request.id) for request in its]):
                 (dropped if isinstance(record, Dropped) else kept).append(record)
-        write_shard(run.target, shard, kept, run.work.writes, dropped, _usage(requests, asking.said))
+        write_shard(run.target, shard, kept, run.work.writes, dropped, asdict(usage(requests, asking.said)))
         self._ledger.forget_recent(r.id for r in requests)
         bought = {record.id: record for record in asking.bought}
-        return ShardDone(len(rows), sum(_usage(requests, bought).values()))
+        return ShardDone(len(rows), usage(requests, bought).tokens)
 
 
 def run_rows(work: Work[Any], faculty: Faculty, teacher: str, stage: str, source: Folder, run: StageRun) -> Outcome:
@@ -102,18 +102,9 @@ def run_rows(work: Work[Any], faculty: Faculty, teacher: str, stage: str, source
         job = ShardRun(work, stage, identity, source, run.folder, run.runs, todo)
         start_up = faculty.over_shards(teacher, job, left, run.progress)
     rows, digest, dropped = summary(run.folder, work.writes)
-    prompt, output = total(run.folder, "prompt_tokens"), total(run.folder, "output_tokens")
-    return Outcome(rows, digest, dropped, prompt, output, start_up, {"teacher": teacher})
-
-
-def _usage(requests: Sequence[Request | ScoreRequest], said: Mapping[str, Asked]) -> dict[str, int]:
-    """Tokens that these rows cost, whenever they were bought."""
-    written = [c for r in requests if isinstance(c := said.get(r.id), Completion)]
-    scored = [r for r in requests if r.id in said and isinstance(r, ScoreRequest)]
-    return {
-        "prompt_tokens": sum(c.prompt_tokens for c in written) + sum(r.tokens for r in scored),
-        "output_tokens": sum(len(c.token_ids) for c in written),
-    }
+    cost = Usage(*(total(run.folder, part.name) for part in fields(Usage)))
+    facts = {"teacher": teacher, **cost.facts()}
+    return Outcome(rows, digest, dropped, cost.prompt_tokens, cost.output_tokens, start_up, facts)
 
 
 def sample_id(row_id: str, sample: int) -> str:

@@ -12,6 +12,7 @@ from pipelines.core.errors import UserError
 from pipelines.core.parts import dropped_of, rows_of
 from pipelines.core.records import Answer, Completion, EvalAnswer, Instruction, SoftTargets, TrainExample
 from pipelines.core.storage import Folder
+from pipelines.generate.ledger import SHARED
 
 _KINDS: dict[str, type[Any]] = {
     "seeds": Instruction, "instructions": Instruction, "held_out": Instruction, "answers": Answer,
@@ -50,7 +51,7 @@ def _parents(record: Any) -> Iterator[str]:
 def _index(folder: Folder) -> dict[str, tuple[str, Any]]:
     known: dict[str, tuple[str, Any]] = {}
     for name in folder.folders():
-        if name.startswith("completions-"):
+        if name.startswith(SHARED[Completion]):
             completions = folder.child(name)
             for part in completions.files(".parquet"):
                 for record in completions.read_records(part, Completion):
@@ -71,7 +72,7 @@ def _kind(record: Any) -> str:
 
 def _words(record: Any) -> str:
     if isinstance(record, Completion):
-        return f"by model {record.model[:12]}, {len(record.token_ids)} tokens, ended by {record.finish_reason}"
+        return f"by model {record.model[:12]}, {record.output_tokens} tokens, ended by {record.finish_reason}"
     if isinstance(record, TrainExample):
         return f"{len(record.token_ids)} tokens, component {record.component!r}"
     text = " ".join(str(getattr(record, "text", "")).split())

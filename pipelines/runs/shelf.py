@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pipelines.core import manifest, runner
 from pipelines.core.errors import UserError
 from pipelines.core.storage import Folder
+from pipelines.generate.ledger import SHARED
 
 RUN = "run-"
-SHARED = ("completions-", "signals-")
 
 
 @dataclass(frozen=True)
@@ -64,5 +64,5 @@ def _used(folder: Folder, run: str) -> set[str]:
     for stage in stages:
         config = (manifest.read(folder.child(stage)) or {}).get("config", {})
         teacher = str(config.get("teacher", ""))[:16]
-        used |= {f"{prefix}{teacher}" for prefix in SHARED if teacher}
+        used |= {f"{prefix}{teacher}" for prefix in SHARED.values() if teacher}
     return used

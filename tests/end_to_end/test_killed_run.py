@@ -95,7 +95,7 @@ def both(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     home = tmp_path_factory.mktemp("killed")
     calm, killed, log = home / "calm", home / "killed", home / "log"
     finish(recipe, calm, log)
-    kill_when(start(recipe, killed, log), lambda: len(list(killed.glob("completions-*/*"))) >= 3, log)
+    kill_when(start(recipe, killed, log), lambda: len(list(killed.glob("replies-*/*"))) >= 3, log)
     kill_when(start(recipe, killed, log), lambda: bool(list(killed.glob("answers-*/rows/*"))), log)
     kill_when(start(recipe, killed, log), lambda: lines(killed) >= 8, log)
     finish(recipe, killed, log)
@@ -127,7 +127,7 @@ def test_nothing_was_bought_twice(both: tuple[Path, Path]) -> None:
     """What was in the ledger when the driver died was not asked again."""
     counts = []
     for runs in both:
-        (ledger,) = runs.glob("completions-*")
+        (ledger,) = runs.glob("replies-*")
         folder = Folder(str(ledger))
         ids = [c.id for part in folder.files(".parquet") for c in folder.read_records(part, Completion)]
         assert len(ids) == len(set(ids))

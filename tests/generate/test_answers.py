@@ -12,7 +12,7 @@ from pipelines.generate.answers import AnswerWork
 from pipelines.generate.teacher import TeacherId
 
 ROW = Instruction("i1", "List ten rivers.", "Asia only", "seed", "train", (), "", "")
-SAID = Completion("c1", "digest-1", "", " The Ob, \n", (1, 2), "stop", 3)
+SAID = Completion("c1", "digest-1", "", " The Ob, \n", (1, 2), "stop", 3, 2)
 
 
 @pytest.fixture

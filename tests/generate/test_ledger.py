@@ -13,7 +13,7 @@ TEACHER = TeacherId("main", "digest-1")
 
 
 def said(id: str, text: str = "") -> Completion:
-    return Completion(id, TEACHER.digest, "Why?", text or f"text of {id}", (1, 2), "stop", 3)
+    return Completion(id, TEACHER.digest, "Why?", text or f"text of {id}", (1, 2), "stop", 3, 2)
 
 
 def ledger(runs: Folder, teacher: TeacherId = TEACHER) -> Ledger[Completion]:
