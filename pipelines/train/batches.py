@@ -1,7 +1,7 @@
 """Examples become packed batches: several short examples in one row, attention kept inside each.
 
-Knows examples, their soft targets and shapes. Does not know models. Position ids restart at every example;
-with no attention mask and no cache that is what tells transformers where one example ends.
+Knows examples, their soft targets and shapes. Does not know models. Position ids restart at every example; with no
+attention mask and no cache that tells transformers' own attention where one example ends (ours takes the lengths).
 Shape letters: T tokens of a pack, N weighted tokens, K candidates.
 """
 
@@ -30,7 +30,8 @@ class Batch:
     targets_N: Tensor
     weights_N: Tensor
     example_N: Tensor  # which of the pack's examples a token belongs to
-    component: tuple[str, ...]  # per example
+    lengths: tuple[int, ...]  # tokens of each example
+    component: tuple[str, ...]  # of each example
     signal_ids_NK: Tensor | None
     signal_logprobs_NK: Tensor | None
     has_signal_N: Tensor  # 1 where a soft target exists
@@ -94,6 +95,7 @@ def collate(examples: Sequence[TrainExample], signals: Mapping[str, SoftTargets]
         targets_N=ids_1T[0, positions_N],
         weights_N=torch.tensor(weights, dtype=torch.float32),
         example_N=torch.tensor(owner, dtype=torch.long),
+        lengths=tuple(len(e.token_ids) for e in examples),
         component=tuple(e.component for e in examples),
         signal_ids_NK=signal_ids_NK,
         signal_logprobs_NK=signal_logprobs_NK,

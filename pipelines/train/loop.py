@@ -17,6 +17,7 @@ import torch
 from pipelines.core.config import Train
 from pipelines.core.parts import rows_of
 from pipelines.core.records import SoftTargets, TrainExample
+from pipelines.train.attention import load
 from pipelines.train.batches import Batch, collate, order, packs, share
 from pipelines.train.job import StepDone, TrainJob
 from pipelines.train.step import counts, logprobs_of, loss_sums, objective
@@ -128,10 +129,7 @@ def _most(value: int, device: torch.device) -> int:
 
 
 def _load(job: TrainJob) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    dtype = torch.bfloat16 if job.config.precision == "bf16" else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype)
+    model = load(job.model, torch.bfloat16 if job.config.precision == "bf16" else torch.float32)
     model.config.use_cache = False
     if job.config.freeze_embeddings:
         model.get_input_embeddings().requires_grad_(False)

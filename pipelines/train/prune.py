@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.core.records import TrainExample
+from pipelines.train.attention import load
 from pipelines.train.batches import Batch, collate
 from pipelines.train.step import logprobs_of
 
@@ -32,9 +33,7 @@ def prune(
     `shown` is called with the number of layers removed so far. The search is greedy: for each removal, every
     layer left is tried, from the cached input of the layer above it.
     """
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
+    model = load(folder, torch.bfloat16)
     batch = collate([_shortened(e, answer_tokens) for e in examples], {})
     removed: list[Removed] = []
     left = list(range(model.config.num_hidden_layers))

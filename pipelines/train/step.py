@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pipelines.core.records import TrainExample
+from pipelines.train.attention import lengths_for
 from pipelines.train.batches import Batch
 from pipelines.train.losses import cross_entropy, log_softmax, top_k_kl
 
@@ -26,6 +27,7 @@ def logprobs_of(model: Any, batch: Batch) -> Tensor:
         position_ids=batch.position_ids_1T,
         use_cache=False,
         logits_to_keep=batch.positions_N - 1,
+        **lengths_for(model, batch.lengths),
     )
     return log_softmax(output.logits[0])
 

@@ -94,7 +94,7 @@ def test_each_removal_is_the_least_harmful_of_those_left(teacher: Path, talk: li
     without = {gone: _logprobs(_without(teacher, [_IDLE, gone]), talk) for gone in (0, 2, 3)}
     harm = {gone: float((wanted_NV.exp() * (wanted_NV - got)).sum(1).mean()) for gone, got in without.items()}
     least = min(harm, key=lambda gone: harm[gone])
-    assert removed == [(_IDLE, 0.0), (least, pytest.approx(harm[least], abs=1e-5))]
+    assert removed == [(_IDLE, 0.0), (least, pytest.approx(harm[least], rel=1e-2))]
     assert harm[least] > 0.01
     assert torch.equal(_logprobs(pruned, talk), without[least])
 
