@@ -22,6 +22,7 @@ from pipelines.core.progress import Progress
 from pipelines.core.recipe import Recipe
 from pipelines.core.records import SoftTargets
 from pipelines.generate.fake import FakeTeacher
+from pipelines.generate.patience import Patient
 from pipelines.generate.pool import MakeTeacher, run_here, run_on_pool
 from pipelines.generate.teacher import Teacher, TeacherId
 from pipelines.generate.work import ShardRun
@@ -70,13 +71,13 @@ class ClusterFaculty:
     async def warm(self, name: str) -> AsyncIterator[Teacher]:
         spec = self.recipe.teachers[name]
         if isinstance(spec, FakeSpec):
-            yield self._fake(name, spec)
+            yield Patient(self._fake(name, spec), spec.watchdog_s)
             return
         # In this thread on purpose: a local Ray dies with the thread that started it, not with the process.
         base_url = self.serve_teacher(name)
         client = ServedModel(base_url, name, self.tokenizer(name), self.identity(name).digest)
         try:
-            yield client
+            yield Patient(client, spec.watchdog_s)
         finally:
             await client.close()
 
@@ -93,7 +94,8 @@ class ClusterFaculty:
     def over_shards(self, name: str, run: ShardRun, requests: int, progress: Progress) -> float:
         spec = self.recipe.teachers[name]
         if self._is_bulk(spec, run, requests):
-            return run_on_pool(run, self._maker(name), spec.pool, self._resources(name), progress)
+            resources = self._resources(name)
+            return run_on_pool(run, self._maker(name), spec.pool, resources, progress, spec.watchdog_s)
         return asyncio.run(self._on_warm(name, run, progress))
 
     async def _on_warm(self, name: str, run: ShardRun, progress: Progress) -> float:

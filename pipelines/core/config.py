@@ -60,7 +60,15 @@ class Pool(Strict):
         return self
 
 
-class VLLMTeacher(Strict):
+class Teaches(Strict):
+    """What every kind of teacher has."""
+
+    watchdog_s: float = Field(
+        600, ge=1, le=86_400, description="silence of the whole teacher, while it is asked, that counts as a hang"
+    )
+
+
+class VLLMTeacher(Teaches):
     """A model run by vLLM on this cluster.
 
     A stage with at least `bulk_from` requests runs on the actor pool; smaller ones use the served engine,
@@ -74,7 +82,7 @@ class VLLMTeacher(Strict):
     bulk_from: int = Field(2_000, ge=0)
 
 
-class FakeTeacher(Strict):
+class FakeTeacher(Teaches):
     """A deterministic stand-in with log-probabilities: dry runs, tests, load tests. Its text means nothing."""
 
     kind: Literal["fake"]

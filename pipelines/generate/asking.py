@@ -5,7 +5,7 @@ Knows the ledger and the teacher protocol. Does not know rows, shards or rounds.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 
 from pipelines.core.records import Completion, SoftTargets
@@ -24,19 +24,24 @@ class Asking(Generic[A]):
         self._teacher = teacher
         self._ledger: Ledger[A] = ledger
         self.said: dict[str, A] = {}
-        self.failed: dict[str, str] = {}  # why
+        self.failed: dict[str, RequestFailed] = {}
         self.bought: list[A] = []
 
     async def all(self, requests: Sequence[Request | ScoreRequest]) -> None:
         """Ask everything that the ledger does not have; whatever ends this early, what had come is in the ledger."""
-        self.said.update(self._ledger.find(r.id for r in requests))
-        tasks = {asyncio.ensure_future(self._one(r)) for r in requests if r.id not in self.said}
+        tasks = {asyncio.ensure_future(self._one(r)) for r in self.unanswered(requests)}
         try:
             await self._save_as_they_come(tasks)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def unanswered(self, requests: Iterable[Request | ScoreRequest]) -> list[Request | ScoreRequest]:
+        """Those that must be asked; what the ledger has of the others is now in `said`."""
+        new = [r for r in requests if r.id not in self.said]
+        self.said.update(self._ledger.find(r.id for r in new))
+        return [r for r in new if r.id not in self.said]
 
     async def _save_as_they_come(self, pending: set[asyncio.Task[A | None]]) -> None:
         unsaved: list[A] = []
@@ -67,5 +72,5 @@ class Asking(Generic[A]):
             asked = self._teacher.write(request) if isinstance(request, Request) else self._teacher.score(request)
             return await asked  # type: ignore[return-value]
         except RequestFailed as error:
-            self.failed[request.id] = str(error)
+            self.failed[request.id] = error
             return None

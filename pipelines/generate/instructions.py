@@ -22,7 +22,7 @@ from pipelines.generate.filters import Filter, chain, first_reason
 from pipelines.generate.ledger import Ledger
 from pipelines.generate.novelty import Pool
 from pipelines.generate.prompts import InstructionPrompt
-from pipelines.generate.teacher import Faculty, Request, TeacherId, write_request
+from pipelines.generate.teacher import Faculty, Request, RequestFailed, TeacherId, write_request
 from pipelines.generate.usage import Usage, usage
 
 STAGE = "instructions"
@@ -139,14 +139,14 @@ def prompts(
 def take(
     asked: Sequence[tuple[Request, tuple[str, ...]]],
     said: Mapping[str, Completion],
-    failed: Mapping[str, str],
+    failed: Mapping[str, RequestFailed],
     prompt: InstructionPrompt,
     rounds: Rounds,
 ) -> None:
     """Read a round's completions in id order. A failed request is a dropped row."""
     for request, shown in sorted(asked, key=lambda pair: pair[0].id):
-        if request.id in failed:
-            rounds.drop("request failed", request.prompt[-200:], failed[request.id], request.id)
+        if (error := failed.get(request.id)) is not None:
+            rounds.drop(error.reason, request.prompt[-200:], str(error), request.id)
             continue
         completion = said[request.id]
         candidates, cut = prompt.candidates(completion.text, completion.finish_reason)

@@ -2,33 +2,45 @@
 
 Knows Ray Data. Does not know what a shard asks or which engine answers. Each actor takes several shards at
 once, so the engine's batch stays full while a shard's long rows finish; every shard commits its own parts, and
-only small counts travel back.
+only small counts travel back. Ray starts dead actors and what they were doing again without end; what ends that is
+the journal (`caution.py` for rows, `journal.Lives` for actors).
 """
 
 import asyncio
+import os
+import sys
+import threading
 import time
+import uuid
 import warnings
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, NoReturn
 
 from cluster.session import quiet_logs
 from pipelines.core.config import Pool
 from pipelines.core.parts import Shard
 from pipelines.core.progress import Progress
-from pipelines.generate.teacher import Teacher
+from pipelines.generate.caution import Caution
+from pipelines.generate.journal import Lives
+from pipelines.generate.patience import Patient
+from pipelines.generate.teacher import Teacher, TeacherGone
 from pipelines.generate.work import ShardRun, ShardWorker
 
 SHARDS_AT_ONCE = 4
+START_UP_S = 3600.0  # an engine that takes longer to start hangs
 MakeTeacher = Callable[[], Teacher]
 
 
-def run_on_pool(run: ShardRun, make: MakeTeacher, pool: Pool, resources: dict[str, Any], progress: Progress) -> float:
+def run_on_pool(
+    run: ShardRun, make: MakeTeacher, pool: Pool, resources: dict[str, Any], progress: Progress, watchdog_s: float
+) -> float:
     """Run all shards; returns the seconds until the first one was under way (engine start-up)."""
     import ray.data
     from ray.util.annotations import RayDeprecationWarning
 
-    ray.data.DataContext.get_current().enable_progress_bars = False  # ours is shown instead
+    _set_up_ray_data(ray.data.DataContext.get_current())
     quiet_logs()
     began = time.time()
     items = [asdict(shard) for shard in run.shards]
@@ -37,10 +49,12 @@ def run_on_pool(run: ShardRun, make: MakeTeacher, pool: Pool, resources: dict[st
         warnings.simplefilter("ignore", RayDeprecationWarning)
         shards = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             PoolActor,
-            fn_constructor_args=(replace(run, shards=()), make),  # small, so that a restarted actor still finds them
+            # Small, so that a restarted actor still finds them.
+            fn_constructor_args=(replace(run, shards=()), make, watchdog_s, uuid.uuid4().hex),
             batch_size=1,
+            # None waits in an actor's own queue, where a free actor could not take it.
             compute=ray.data.ActorPoolStrategy(
-                min_size=pool.min, max_size=pool.max, max_tasks_in_flight_per_actor=2 * SHARDS_AT_ONCE
+                min_size=pool.min, max_size=pool.max, max_tasks_in_flight_per_actor=SHARDS_AT_ONCE
             ),
             max_concurrency=SHARDS_AT_ONCE,
             **resources,
@@ -54,17 +68,50 @@ def run_on_pool(run: ShardRun, make: MakeTeacher, pool: Pool, resources: dict[st
     return (ready_at or time.time()) - began
 
 
-class PoolActor:
-    """One Ray Data actor: one teacher, several shards at once."""
+def _set_up_ray_data(context: Any) -> None:
+    context.enable_progress_bars = False  # ours is shown instead
+    context.execution_no_progress_timeout_s = -1  # a shard may take hours; the watchdog knows better
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0  # grow when every slot is taken
 
-    def __init__(self, run: ShardRun, make: MakeTeacher) -> None:
-        self._worker: ShardWorker[Any] = ShardWorker(run, make())
+
+class PoolActor:
+    """One Ray Data actor: one teacher, several shards at once. `attempt` names the driver that wants it."""
+
+    def __init__(self, run: ShardRun, make: MakeTeacher, watchdog_s: float, attempt: str) -> None:
+        import ray
+
+        lives = Lives(run.journal(), ray.get_runtime_context().get_actor_id())
+        lives.begin(f"the engine of teacher {run.teacher.name!r}")
+        with _ended_after(START_UP_S):
+            teacher = Patient(make(), watchdog_s, tries=1, gone=TeacherGone)
+        self._worker: ShardWorker[Any] = ShardWorker(run, teacher, Caution(run.journal(), attempt, lives).ask)
         self._ready_at = time.time()
 
     async def __call__(self, batch: dict[str, Any]) -> AsyncIterator[dict[str, list[Any]]]:
         shard = Shard(int(batch["number"][0]), str(batch["part"][0]), int(batch["start"][0]), int(batch["stop"][0]))
-        done = await self._worker.do(shard)
+        try:
+            done = await self._worker.do(shard)
+        except TeacherGone as error:
+            _end_process(str(error))
         yield {name: [value] for name, value in {**asdict(done), "ready_at": self._ready_at}.items()}
+
+
+@contextmanager
+def _ended_after(seconds: float) -> Iterator[None]:
+    """Ends the process where what is inside takes longer."""
+    timer = threading.Timer(seconds, _end_process, [f"the engine did not start in {seconds:g} s"])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _end_process(why: str) -> NoReturn:
+    """An actor's only way out of a dead engine: Ray starts it anew, and retries its shards."""
+    print(f"this actor ends itself: {why}", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 async def run_here(run: ShardRun, teacher: Teacher, progress: Progress) -> None:

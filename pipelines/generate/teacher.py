@@ -64,7 +64,25 @@ class ScoreRequest:
 
 
 class RequestFailed(RuntimeError):
-    """The teacher refused or lost one request. It costs this row, not the run."""
+    """The teacher refused or lost one request. It costs this sample, not the run."""
+
+    reason = "request failed"  # what its Dropped row says
+
+
+class TimedOut(RequestFailed):
+    """The teacher fell silent over this request, each time that it was asked."""
+
+    reason = "timed out"
+
+
+class KilledEngine(RequestFailed):
+    """The row was under way each time that its engine died, in the end with no other beside it."""
+
+    reason = "killed its engine"
+
+
+class TeacherGone(RuntimeError):
+    """The teacher is dead or silent and will answer nothing more: its process must end, to be started anew."""
 
 
 class Teacher(Protocol):

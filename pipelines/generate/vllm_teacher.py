@@ -14,7 +14,7 @@ from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Sampling
 from pipelines.core.records import Completion, SoftTargets
 from pipelines.core.signals import pack
-from pipelines.generate.teacher import Request, RequestFailed, ScoreRequest
+from pipelines.generate.teacher import Request, RequestFailed, ScoreRequest, TeacherGone
 
 
 class VLLMTeacher:
@@ -59,15 +59,21 @@ class VLLMTeacher:
 
     async def _last(self, id: str, token_ids: Sequence[int], params: Any) -> Any:
         """The finished output of one request; what vLLM says of this request alone is RequestFailed."""
+        from vllm.exceptions import VLLMClientError
         from vllm.sampling_params import RequestOutputKind
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         params.output_kind = RequestOutputKind.FINAL_ONLY
         final = None
         try:
             async for output in self._engine.generate({"prompt_token_ids": list(token_ids)}, params, id):
                 final = output
-        except ValueError as error:  # too long for the window, and the like
+        except VLLMClientError as error:  # too long for the window, and the like
             raise RequestFailed(str(error)) from error
+        except EngineGenerateError as error:
+            raise RequestFailed(repr(error.__cause__)) from error
+        except EngineDeadError as error:
+            raise TeacherGone(str(error)) from error
         assert final is not None, f"vLLM ended request {id} without an output"
         return final
 

@@ -5,7 +5,7 @@ in the driver with the warm teacher and inside the pool's actors. A row may be a
 request fails becomes Dropped, and the row's others go on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -60,27 +60,43 @@ class ShardRun:
     def ledger(self) -> "Ledger[Any]":
         return Ledger(self.runs, self.teacher, self.work.bought)
 
+    def journal(self) -> Folder:
+        """Where the pool's actors write down what is under way; it goes when the stage is finished."""
+        return self.target.child("journal")
+
+
+Asked = Mapping[str, Sequence[Request | ScoreRequest]]  # row id -> what is asked for it
+Ask = Callable[[Shard, Asked, Asking[Any]], Awaitable[None]]
+
+
+async def all_at_once(shard: Shard, asked: Asked, asking: Asking[Any]) -> None:
+    """The plain way to ask for a shard's rows (the pool's way is caution.Caution)."""
+    await asking.all([request for its in asked.values() for request in its])
+
 
 class ShardWorker(Generic[Row]):
     """Does shards, one after another or several at once, in one process."""
 
-    def __init__(self, run: ShardRun, teacher: Teacher) -> None:
-        self._run, self._teacher, self._ledger = run, teacher, run.ledger()
+    def __init__(self, run: ShardRun, teacher: Teacher, ask: Ask = all_at_once) -> None:
+        self._run, self._teacher, self._ask, self._ledger = run, teacher, ask, run.ledger()
 
     async def do(self, shard: Shard) -> ShardDone:
         """Do one shard; a shard that is already committed costs nothing."""
         run = self._run
+        if has_shard(run.target, shard):  # what is retried may have been finished
+            return ShardDone(shard.stop - shard.start, 0)
         rows = read_shard(run.source, shard, run.work.reads)
-        asked = [list(run.work.requests(row)) for row in rows]
-        requests = [request for its in asked for request in its]
+        asked = {row.id: run.work.requests(row) for row in rows}
+        requests = [request for its in asked.values() for request in its]
         asking: Asking[Any] = Asking(self._teacher, self._ledger)
-        await asking.all(requests)
+        await self._ask(shard, asked, asking)
         kept: list[Any] = []
         dropped: list[Dropped] = []
-        for row, its in zip(rows, asked, strict=True):
+        for row in rows:
+            its = asked[row.id]
             for n, request in enumerate(its):
-                if (why := asking.failed.get(request.id)) is not None:
-                    dropped.append(Dropped(sample_id(row.id, n), run.stage, "request failed", _text(row), why))
+                if (error := asking.failed.get(request.id)) is not None:
+                    dropped.append(Dropped(sample_id(row.id, n), run.stage, error.reason, _text(row), str(error)))
             for record in run.work.settle(row, [asking.said.get(request.id) for request in its]):
                 (dropped if isinstance(record, Dropped) else kept).append(record)
         write_shard(run.target, shard, kept, run.work.writes, dropped, asdict(usage(requests, asking.said)))
@@ -101,6 +117,7 @@ def run_rows(work: Work[Any], faculty: Faculty, teacher: str, stage: str, source
         identity = faculty.identity(teacher)
         job = ShardRun(work, stage, identity, source, run.folder, run.runs, todo)
         start_up = faculty.over_shards(teacher, job, left, run.progress)
+        job.journal().delete()
     rows, digest, dropped = summary(run.folder, work.writes)
     cost = Usage(*(total(run.folder, part.name) for part in fields(Usage)))
     facts = {"teacher": teacher, **cost.facts()}

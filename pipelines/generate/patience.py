@@ -1,0 +1,57 @@
+"""A teacher that nobody waits for for ever.
+
+Knows silence: the teacher has answered nothing at all for a while, though it was asked. Silence is the whole teacher's
+and not one request's: a request may have to wait in the teacher's own queue, for as long as others are answered.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from pipelines.core.records import Completion, SoftTargets
+from pipelines.generate.teacher import Request, RequestFailed, ScoreRequest, Teacher, TeacherGone, TimedOut
+
+R = TypeVar("R")
+TRIES = 3
+
+
+class Patient:
+    """Another teacher, whose requests are let go of after `silence_s` of silence and asked again, `tries` times in all.
+
+    `gone` is what is raised then: TimedOut costs the request, TeacherGone the process.
+    """
+
+    def __init__(
+        self, teacher: Teacher, silence_s: float, tries: int = TRIES, gone: type[TimedOut | TeacherGone] = TimedOut
+    ) -> None:
+        self._teacher, self._silence_s, self._tries, self._gone = teacher, silence_s, tries, gone
+        self._heard_at = time.monotonic()
+
+    async def write(self, request: Request) -> Completion:
+        return await self._patiently(lambda: self._teacher.write(request))
+
+    async def score(self, request: ScoreRequest) -> SoftTargets:
+        return await self._patiently(lambda: self._teacher.score(request))
+
+    async def _patiently(self, ask: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        for _ in range(self._tries):
+            answer = asyncio.ensure_future(ask())
+            try:
+                if await self._comes(answer):
+                    return answer.result()
+            finally:
+                answer.cancel()
+        often = f", asked {self._tries} times" if self._tries > 1 else ""
+        raise self._gone(f"the teacher answered nothing for {self._silence_s:g} s (its watchdog_s){often}")
+
+    async def _comes(self, answer: "asyncio.Future[R]") -> bool:
+        """Whether the answer, or the refusal, comes before silence has lasted too long."""
+        sent_at = time.monotonic()
+        while (left := max(sent_at, self._heard_at) + self._silence_s - time.monotonic()) > 0:
+            await asyncio.wait([answer], timeout=left)
+            if answer.done():
+                if answer.exception() is None or isinstance(answer.exception(), RequestFailed):
+                    self._heard_at = time.monotonic()
+                return True
+        return False
