@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -36,8 +37,12 @@ MakeTeacher = Callable[[], Teacher]
 def run_on_pool(
     run: ShardRun, make: MakeTeacher, pool: Pool, resources: dict[str, Any], progress: Progress, watchdog_s: float
 ) -> float:
-    """Run all shards; returns the seconds until the first one was under way (engine start-up)."""
+    """Run all shards; returns the seconds until the first one was under way (engine start-up).
+
+    Raises RuntimeError where the engines cannot be kept alive.
+    """
     import ray.data
+    from ray.exceptions import RayActorError
     from ray.util.annotations import RayDeprecationWarning
 
     _set_up_ray_data(ray.data.DataContext.get_current())
@@ -60,11 +65,15 @@ def run_on_pool(
             **resources,
         )
     ready_at = None
-    for row in shards.iter_rows():
-        if ready_at is None:
-            ready_at = row["ready_at"]
-            progress.ready(time.time() - ready_at)
-        progress.advance(row["rows"], row["tokens"])
+    try:
+        for row in shards.iter_rows():
+            if ready_at is None:
+                ready_at = row["ready_at"]
+                progress.ready(time.time() - ready_at)
+            progress.advance(row["rows"], row["tokens"])
+    except RayActorError as error:
+        why = str(error).strip().rsplit("\n", 1)[-1]  # above it stands the actor's traceback
+        raise RuntimeError(f"the pool of teacher {run.teacher.name!r} gave up: {why}") from error
     return (ready_at or time.time()) - began
 
 
@@ -80,9 +89,10 @@ class PoolActor:
     def __init__(self, run: ShardRun, make: MakeTeacher, watchdog_s: float, attempt: str) -> None:
         import ray
 
-        lives = Lives(run.journal(), ray.get_runtime_context().get_actor_id())
-        lives.begin(f"the engine of teacher {run.teacher.name!r}")
-        with _ended_after(START_UP_S):
+        context = ray.get_runtime_context()
+        lives = Lives(run.journal(), context.get_actor_id())
+        lives.begin("an engine")
+        with _starting(again=context.was_current_actor_reconstructed):
             teacher = Patient(make(), watchdog_s, tries=1, gone=TeacherGone)
         self._worker: ShardWorker[Any] = ShardWorker(run, teacher, Caution(run.journal(), attempt, lives).ask)
         self._ready_at = time.time()
@@ -97,15 +107,24 @@ class PoolActor:
 
 
 @contextmanager
-def _ended_after(seconds: float) -> Iterator[None]:
-    """Ends the process where what is inside takes longer."""
-    timer = threading.Timer(seconds, _end_process, [f"the engine did not start in {seconds:g} s"])
+def _starting(again: bool) -> Iterator[None]:
+    """Ends the process where an engine takes too long to start, or failed to start `again`.
+
+    The first time an error is the recipe's or the machine's, and the user is told at once. Later it may pass: the dead
+    engine's memory on the GPU may not be free yet.
+    """
+    timer = threading.Timer(START_UP_S, _end_process, [f"the engine did not start in {START_UP_S:g} s"])
     timer.daemon = True
     timer.start()
+    started = False
     try:
         yield
+        started = True
     finally:
         timer.cancel()
+        if again and not started:
+            traceback.print_exc()
+            _end_process("the engine did not start again")
 
 
 def _end_process(why: str) -> NoReturn:

@@ -1,0 +1,184 @@
+"""The real pool under faults: whatever dies and hangs, every row is there or is dropped with its reason.
+
+Ray Data runs the actors; the fake teacher in them is made to fail by what is asked, or kills its process.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.session import session
+from pipelines.core import parts
+from pipelines.core.chat import ChatTokenizer
+from pipelines.core.config import Answers, Pool
+from pipelines.core.progress import Progress
+from pipelines.core.records import Answer, Completion, Instruction, SoftTargets
+from pipelines.core.stage import Outcome, StageRun
+from pipelines.core.storage import Folder
+from pipelines.generate.answers import AnswerWork
+from pipelines.generate.fake import FakeTeacher
+from pipelines.generate.pool import SHARDS_AT_ONCE, run_on_pool
+from pipelines.generate.teacher import Request, RequestFailed, ScoreRequest, TeacherGone, TeacherId
+from pipelines.generate.work import ShardRun, run_rows
+
+pytestmark = pytest.mark.engine
+
+TEACHER = TeacherId("main", "digest-1")
+SETTLED = 2 * SHARDS_AT_ONCE * parts.SHARD_ROWS  # after so many answers nothing that was suspect is left
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """Makes a teacher that fails at given prompts; `kills` also ends its first lives, at random moments.
+
+    Two lives in a row end soon. Only then one lasts until what they had begun is answered: a third death of the same
+    row would rightly be held against it.
+    """
+
+    tokenizer: ChatTokenizer
+    notes: Path  # a file for every teacher that was made
+    latency_s: float = 0.02
+    kills: bool = False
+    at_start: str = ""  # "raise" or "die"
+
+    def __call__(self) -> "FaultyTeacher":
+        import ray
+
+        actor = ray.get_runtime_context().get_actor_id()
+        life = len(list(self.notes.glob(f"{actor}-*"))) + 1
+        (self.notes / f"{actor}-{life}").touch()
+        if self.at_start == "raise":
+            raise OSError("no such model")
+        if self.at_start == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        chance = random.Random(f"{actor}/{life}")
+        dies_after = chance.randint(5, 100) + (SETTLED if life % 3 == 0 else 0)
+        delay = chance.uniform(0, 0.05)
+        fake = FakeTeacher(TEACHER.digest, self.tokenizer, self.latency_s)
+        return FaultyTeacher(fake, dies_after if self.kills and life <= 6 else None, delay)
+
+
+class FaultyTeacher:
+    def __init__(self, fake: FakeTeacher, dies_after: int | None, delay_s: float) -> None:
+        self._fake, self._dies_after, self._delay_s, self._answers = fake, dies_after, delay_s, 0
+
+    async def write(self, request: Request) -> Completion:
+        if "refuse" in request.prompt:
+            raise RequestFailed("too long")
+        if "hang" in request.prompt:
+            await asyncio.sleep(3600)
+        if "kill" in request.prompt:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "break" in request.prompt:
+            raise TeacherGone("the engine is dead")
+        said = await self._fake.write(request)
+        self._answers += 1
+        if self._answers == self._dies_after:
+            threading.Timer(self._delay_s, os.kill, [os.getpid(), signal.SIGKILL]).start()
+        return said
+
+    async def score(self, request: ScoreRequest) -> SoftTargets:
+        raise NotImplementedError
+
+
+@dataclass
+class Pooled:
+    """A faculty of which only the pool is used (see teacher.Faculty)."""
+
+    make: Faulty
+    pool: Pool
+    watchdog_s: float = 60.0
+
+    def identity(self, name: str) -> TeacherId:
+        return TEACHER
+
+    def over_shards(self, name: str, run: ShardRun, requests: int, progress: Progress) -> float:
+        return run_on_pool(run, self.make, self.pool, {"num_cpus": 0.1}, progress, self.watchdog_s)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_session() -> Iterator[None]:
+    import ray.cloudpickle
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # actors cannot import a test
+    with session():
+        yield
+
+
+class Stage:
+    """Answers to given tasks on a pool, in a runs folder of its own."""
+
+    def __init__(self, home: Path, tokenizer: ChatTokenizer, progress: Progress) -> None:
+        self.runs, self.notes = Folder(str(home / "runs")), home / "notes"
+        self.notes.mkdir(parents=True)
+        self._tokenizer, self._progress = tokenizer, progress
+        self.folder = self.runs.child("answers")
+
+    def run(self, tasks: list[str], pool: Pool, watchdog_s: float = 60.0, **faults: Any) -> Outcome:
+        source = self.runs.child("source")
+        rows = [Instruction(f"i{n}", text, "", "seed", "train", (), "", "") for n, text in enumerate(tasks)]
+        parts.write_rows(source, rows, Instruction)
+        work = AnswerWork("answers", Answers(teacher="main"), TEACHER)
+        faculty = Pooled(Faulty(self._tokenizer, self.notes, **faults), pool, watchdog_s)
+        stage_run = StageRun(self.folder, {}, self.runs, self._progress)
+        return run_rows(work, faculty, "main", "answers", source, stage_run)  # type: ignore[arg-type]
+
+    def lives(self) -> int:
+        return len(list(self.notes.iterdir()))
+
+    def actors(self) -> int:
+        return len({note.name.rsplit("-", 1)[0] for note in self.notes.iterdir()})
+
+
+@pytest.fixture
+def stage(tmp_path: Path, tokenizer: ChatTokenizer, quiet: Progress) -> Stage:
+    return Stage(tmp_path, tokenizer, quiet)
+
+
+def test_actors_killed_at_random_moments_change_nothing(
+    stage: Stage, tmp_path: Path, tokenizer: ChatTokenizer, quiet: Progress
+) -> None:
+    tasks = [f"List {n} rivers." for n in range(24 * parts.SHARD_ROWS)]
+    calm = Stage(tmp_path / "calm", tokenizer, quiet).run(tasks, Pool(min=2, max=2))
+    disturbed = stage.run(tasks, Pool(min=2, max=2), kills=True)
+    assert stage.lives() >= stage.actors() + 4  # so many were killed
+    assert (disturbed.rows, disturbed.digest, disturbed.dropped) == (calm.rows, calm.digest, calm.dropped)
+    assert disturbed.rows == len(tasks)
+    assert [a.instruction_id for a in parts.rows_of(stage.folder, Answer)] == [f"i{n}" for n in range(len(tasks))]
+    assert stage.folder.folders() == ["rows"]  # the journal is gone
+
+
+def test_poison_hangs_and_refusals_cost_their_own_rows_only(stage: Stage) -> None:
+    tasks = [f"List {n} rivers." for n in range(5 * parts.SHARD_ROWS)]
+    bad = {7: "kill", 8: "break", 40: "hang", 41: "refuse"}
+    tasks = [bad.get(n, task) for n, task in enumerate(tasks)]
+    outcome = stage.run(tasks, Pool(min=1, max=1), watchdog_s=1.0)
+    assert outcome.dropped == {"killed its engine": 3, "request failed": 1}
+    assert {d.text: (d.id, d.reason) for d in parts.dropped_of(stage.folder)} == {
+        "kill": ("i7", "killed its engine"), "break": ("i8", "killed its engine"),
+        "hang": ("i40", "killed its engine"), "refuse": ("i41", "request failed"),
+    }  # fmt: skip
+    kept = [a.instruction_id for a in parts.rows_of(stage.folder, Answer)]
+    assert kept == [f"i{n}" for n in range(len(tasks)) if n not in bad]
+    assert stage.lives() <= 3 * 3 + 1
+
+
+@pytest.mark.parametrize(("at_start", "words"), [("raise", "no such model"), ("die", "times in a row")])
+def test_an_engine_that_cannot_start_ends_the_run(stage: Stage, at_start: str, words: str) -> None:
+    with pytest.raises(RuntimeError, match=words):
+        stage.run([f"List {n} rivers." for n in range(40)], Pool(min=1, max=1), at_start=at_start)
+
+
+def test_a_pool_grows_to_its_work_and_shards_spread(stage: Stage) -> None:
+    tasks = [f"List {n} rivers." for n in range(40 * parts.SHARD_ROWS)]
+    assert stage.run(tasks, Pool(min=1, max=3), latency_s=0.5).rows == len(tasks)
+    assert stage.actors() == 3
