@@ -15,6 +15,7 @@ from pipelines.core.storage import Folder
 R = TypeVar("R")
 SHARD_ROWS = 32
 PART_ROWS = 8 * SHARD_ROWS
+MANY_SHARDS = 8192
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,24 @@ class Shard:
         return f"part-{self.number:06d}.parquet"
 
 
-def cut(folder: Folder, rows_per_shard: int = SHARD_ROWS) -> list[Shard]:
+def cut(folder: Folder, rows_per_shard: int | None = None) -> list[Shard]:
     """Cut a finished stage's rows into shards, from the files' row counts alone."""
     rows = folder.child("rows")
+    counts = {part: rows.row_count(part) for part in rows.files(".parquet")}
+    size = rows_per_shard or _shard_rows(sum(counts.values()))
     shards: list[Shard] = []
-    for part in rows.files(".parquet"):
-        count = rows.row_count(part)
-        for start in range(0, count, rows_per_shard):
-            shards.append(Shard(len(shards), part, start, min(start + rows_per_shard, count)))
+    for part, count in counts.items():
+        for start in range(0, count, size):
+            shards.append(Shard(len(shards), part, start, min(start + size, count)))
     return shards
+
+
+def _shard_rows(rows: int) -> int:
+    """Larger shards for larger inputs: a driver has to hold something of each."""
+    size = SHARD_ROWS
+    while rows > MANY_SHARDS * size and size < PART_ROWS:
+        size *= 2
+    return size
 
 
 def read_shard(folder: Folder, shard: Shard, kind: type[R]) -> list[R]:
@@ -72,6 +82,11 @@ def write_rows(folder: Folder, rows: Sequence[R], kind: type[R], dropped: Sequen
 
 def has_shard(folder: Folder, shard: Shard) -> bool:
     return folder.child("rows").exists(shard.file)
+
+
+def committed_files(folder: Folder) -> set[str]:
+    """The files of all committed shards, by one listing."""
+    return set(folder.child("rows").files(".parquet"))
 
 
 def rows_of(folder: Folder, kind: type[R], keep: Callable[[R], bool] = lambda _: True) -> Iterator[R]:

@@ -133,11 +133,6 @@ class Folder:
     def read_records(self, name: str, kind: type[R]) -> list[R]:
         return from_table(pq.read_table(pa.BufferReader(self.read_bytes(name))), kind)
 
-    def read_column(self, name: str, column: str) -> list[Any]:
-        table = pq.read_table(pa.BufferReader(self.read_bytes(name)), columns=[column])
-        values: list[Any] = table.column(column).to_pylist()
-        return values
-
     def row_count(self, name: str) -> int:
         fs, base = self._place
         with fs.open_input_file(f"{base}/{_checked(name)}") as handle:

@@ -2,9 +2,11 @@
 
 Knows how often each row was seen in a death, from the journal. A row that was not seen in any is asked with everything
 else; one that was seen in one death with a few others that were; in two deaths, alone; in three, not any more.
+With n suspects, a few are √n: then the least has to be asked one after another until the one to blame is found.
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,7 +17,6 @@ from pipelines.generate.asking import Asking
 from pipelines.generate.journal import Lives, ShardJournal
 from pipelines.generate.teacher import KilledEngine, Request, ScoreRequest
 
-COMPANY = {1: 8, 2: 1}  # deaths -> rows that are asked at once, and nothing beside them
 TOO_MANY_DEATHS = 3
 
 
@@ -51,10 +52,13 @@ def companies(rows: Sequence[str], deaths: Mapping[str, int]) -> Iterator[tuple[
     fresh = [row for row in rows if row not in deaths]
     if fresh:
         yield 0, fresh
-    for seen_in, size in COMPANY.items():
-        suspects = [row for row in rows if deaths.get(row) == seen_in]
-        for start in range(0, len(suspects), size):
-            yield seen_in, suspects[start : start + size]
+    once = [row for row in rows if deaths.get(row) == 1]
+    size = math.isqrt(len(once)) or 1
+    for start in range(0, len(once), size):
+        yield 1, once[start : start + size]
+    for row in rows:
+        if deaths.get(row) == 2:
+            yield 2, [row]
 
 
 class Gate:

@@ -1,24 +1,25 @@
 """The ledger: what a teacher said or scored is never bought twice.
 
 Knows one folder of part files per (teacher, kind of record) under the runs folder, shared by all stages and
-runs. Readers keep the first copy of an id, so a part written twice by a retried worker does no harm.
+runs. A part's name holds its records' ids, so that a listing is the whole index: a worker that starts reads no part
+that it does not need. Readers keep the first copy of an id, so a part written twice by a retried worker does no harm.
 """
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Generic, TypeVar
 
-from pipelines.core.hashing import key_of
 from pipelines.core.records import Completion, SoftTargets
 from pipelines.core.storage import Folder
 from pipelines.generate.teacher import TeacherId
 
 R = TypeVar("R", Completion, SoftTargets)
 SHARED: dict[type, str] = {Completion: "replies-", SoftTargets: "signals-"}  # how the folders' names begin
+IDS_PER_PART = 12  # a file's name may have 255 characters
 
 
 class Ledger(Generic[R]):
-    """All records of one kind from one teacher, by id. One instance per process; parts are read once."""
+    """All records of one kind from one teacher, by id. One instance per process; the folder is listed once."""
 
     def __init__(self, runs: Folder, teacher: TeacherId, kind: type[R]) -> None:
         self.folder = runs.child(f"{SHARED[kind]}{teacher.digest[:16]}")
@@ -40,8 +41,12 @@ class Ledger(Generic[R]):
         return found
 
     def add(self, records: Sequence[R]) -> None:
-        """Commit records as one part, named by its ids. They are safe when this returns."""
-        name = f"part-{key_of(sorted(record.id for record in records))}.parquet"
+        """Commit records. They are safe when this returns."""
+        for start in range(0, len(records), IDS_PER_PART):
+            self._add_part(records[start : start + IDS_PER_PART])
+
+    def _add_part(self, records: Sequence[R]) -> None:
+        name = _part_of(record.id for record in records)
         self.folder.write_records(name, list(records), self._kind)
         for record in records:
             if self._where.setdefault(record.id, name) == name:
@@ -57,6 +62,14 @@ class Ledger(Generic[R]):
         """id -> part. What was there at first use, and what this process added; others work on other shards."""
         where: dict[str, str] = {}
         for part in self.folder.files(".parquet"):
-            for id in self.folder.read_column(part, "id"):
+            for id in _ids_of(part):
                 where.setdefault(id, part)
         return where
+
+
+def _part_of(ids: Iterable[str]) -> str:
+    return f"part-{'-'.join(sorted(ids))}.parquet"
+
+
+def _ids_of(part: str) -> list[str]:
+    return part.removeprefix("part-").removesuffix(".parquet").split("-")

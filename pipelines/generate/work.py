@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Generic, Protocol, TypeVar
 
-from pipelines.core.parts import Shard, cut, has_shard, read_shard, summary, total, write_shard
+from pipelines.core.parts import Shard, committed_files, cut, has_shard, read_shard, summary, total, write_shard
 from pipelines.core.records import Dropped
 from pipelines.core.stage import Outcome, StageRun
 from pipelines.core.storage import Folder
@@ -108,7 +108,8 @@ class ShardWorker(Generic[Row]):
 def run_rows(work: Work[Any], faculty: Faculty, teacher: str, stage: str, source: Folder, run: StageRun) -> Outcome:
     """Run a whole row-wise stage: the shards that are not committed yet, then its summary."""
     shards = cut(source)
-    todo = tuple(shard for shard in shards if not has_shard(run.folder, shard))
+    committed = committed_files(run.folder)
+    todo = tuple(shard for shard in shards if shard.file not in committed)
     everything = sum(s.stop - s.start for s in shards)
     left = sum(s.stop - s.start for s in todo)
     start_up = 0.0

@@ -27,6 +27,15 @@ def test_shards_cut_every_part_and_cover_each_row_once(runs: Folder) -> None:
     assert parts.cut(runs, rows_per_shard=2) == shards
 
 
+def test_shards_grow_with_the_input_and_with_nothing_else(runs: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a driver holds a bounded number of them; a part is the most that one shard can be."""
+    monkeypatch.setattr(parts, "MANY_SHARDS", 4)
+    for rows, shards in ((4 * 32, 4), (4 * 32 + 1, 3), (8 * 32 + 1, 3), (4 * 256, 4), (8 * 256, 8)):
+        folder = runs.child(f"rows-{rows}")
+        parts.write_rows(folder, answers(*range(rows)), Answer)
+        assert len(parts.cut(folder)) == shards
+
+
 def test_a_summary_counts_rows_and_reasons_and_knows_no_layout(runs: Folder) -> None:
     one, two = runs.child("one"), runs.child("two")
     lost = [dropped("x", "cut off"), dropped("y", "cut off"), dropped("z", "empty answer")]

@@ -68,6 +68,17 @@ def test_the_same_records_written_again_are_the_same_part(runs: Folder) -> None:
     assert len(ledger(runs).folder.files()) == 1
 
 
+def test_a_worker_that_starts_reads_only_the_parts_it_needs(runs: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [f"{n:016x}" for n in range(100)]
+    ledger(runs).add([said(id) for id in ids])
+    read: list[str] = []
+    read_bytes = Folder.read_bytes
+    monkeypatch.setattr(Folder, "read_bytes", lambda self, name: read.append(name) or read_bytes(self, name))
+    assert list(ledger(runs).find(ids[50:51])) == ids[50:51]
+    assert len(read) == 1
+    assert ledger(runs).find(ids).keys() == set(ids)
+
+
 def test_each_teacher_and_each_kind_has_its_own_book(runs: Folder) -> None:
     ledger(runs).add([said("a")])
     signals: Ledger[SoftTargets] = Ledger(runs, TEACHER, SoftTargets)
