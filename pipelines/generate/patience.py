@@ -1,7 +1,8 @@
 """A teacher that nobody waits for for ever.
 
 Knows silence: the teacher has answered nothing at all for a while, though it was asked. Silence is the whole teacher's
-and not one request's: a request may have to wait in the teacher's own queue, for as long as others are answered.
+and not one request's: a request may have to wait in the teacher's own queue, for as long as others are answered. So a
+request that is lost is noticed when the others are through.
 """
 
 import asyncio
@@ -34,6 +35,11 @@ class Patient:
     async def score(self, request: ScoreRequest) -> SoftTargets:
         return await self._patiently(lambda: self._teacher.score(request))
 
+    @property
+    def _stirred_at(self) -> float:
+        """When the teacher last did anything, where it tells: an engine works long before its first answer is ready."""
+        return getattr(self._teacher, "stirred_at", 0.0)
+
     async def _patiently(self, ask: Callable[[], Coroutine[Any, Any, R]]) -> R:
         for _ in range(self._tries):
             answer = asyncio.ensure_future(ask())
@@ -48,7 +54,7 @@ class Patient:
     async def _comes(self, answer: "asyncio.Future[R]") -> bool:
         """Whether the answer, or the refusal, comes before silence has lasted too long."""
         sent_at = time.monotonic()
-        while (left := max(sent_at, self._heard_at) + self._silence_s - time.monotonic()) > 0:
+        while (left := max(sent_at, self._heard_at, self._stirred_at) + self._silence_s - time.monotonic()) > 0:
             await asyncio.wait([answer], timeout=left)
             if answer.done():
                 if answer.exception() is None or isinstance(answer.exception(), RequestFailed):

@@ -25,7 +25,9 @@ class VLLMTeacher:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         self._digest, self._tokenizer = digest, tokenizer
-        self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**engine_args, enable_log_requests=False))
+        self.stirred_at = 0.0  # when the engine last wrote a token (see patience.Patient)
+        args = AsyncEngineArgs(**engine_args, enable_log_requests=False)
+        self._engine = AsyncLLM.from_engine_args(args, stat_loggers=[_pulse(self)])
 
     async def write(self, request: Request) -> Completion:
         began = time.monotonic()
@@ -76,6 +78,22 @@ class VLLMTeacher:
             raise TeacherGone(str(error)) from error
         assert final is not None, f"vLLM ended request {id} without an output"
         return final
+
+
+def _pulse(teacher: VLLMTeacher) -> Any:
+    """A statistics logger that only notes when the engine brings forth something."""
+    from vllm.v1.metrics.loggers import StatLoggerBase
+
+    class Pulse(StatLoggerBase):
+        def __init__(self, vllm_config: Any, engine_index: int = 0) -> None: ...
+
+        def record(self, scheduler_stats: Any, iteration_stats: Any, *more: Any, **named: Any) -> None:
+            if iteration_stats is not None:  # None for a step without output: a request that is never scheduled
+                teacher.stirred_at = time.monotonic()
+
+        def log_engine_initialized(self) -> None: ...
+
+    return Pulse
 
 
 def sampling_params(sampling: Sampling, seed: int) -> Any:

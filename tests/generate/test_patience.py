@@ -1,6 +1,7 @@
 """Silent teachers: a hang costs one request at most, and a teacher that is merely slow costs nothing."""
 
 import asyncio
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -20,7 +21,7 @@ from pipelines.generate.teacher import (
 )
 
 TEACHER = TeacherId("main", "digest-1")
-SILENCE_S = 0.1
+SILENCE_S = 0.3
 
 
 def request(prompt: str) -> Request:
@@ -45,7 +46,7 @@ class Sleepy:
         except asyncio.CancelledError:
             self.let_go.append(request.prompt)
             raise
-        return Completion(request.id, TEACHER.digest, request.prompt, "said", (1,), "stop", 1)
+        return Completion(request.id, TEACHER.digest, request.prompt, "said", (1,), "stop", 1, 1)
 
     async def score(self, request: ScoreRequest) -> None:
         raise NotImplementedError
@@ -70,7 +71,7 @@ def test_a_request_that_hangs_each_time_has_timed_out_and_its_neighbours_have_no
     hung, said, refused = ask(Patient(sleepy, SILENCE_S), "hang 3", "0.01 seconds", "refuse 1")  # type: ignore[arg-type]
     assert isinstance(hung, TimedOut)
     assert hung.reason == "timed out"
-    assert "0.1 s" in str(hung)
+    assert "0.3 s" in str(hung)
     assert "3 times" in str(hung)
     assert isinstance(said, Completion)
     assert isinstance(refused, RequestFailed)
@@ -80,9 +81,23 @@ def test_a_request_that_hangs_each_time_has_timed_out_and_its_neighbours_have_no
 def test_a_slow_answer_is_waited_for_as_long_as_others_come() -> None:
     """Each of these comes within the silence allowed after the one before."""
     sleepy = Sleepy()
-    slow = [f"{n * 0.06:g} seconds" for n in range(1, 7)]
+    slow = [f"{n * 0.15:g} seconds" for n in range(1, 7)]
     assert all(isinstance(said, Completion) for said in ask(Patient(sleepy, SILENCE_S), *slow))  # type: ignore[arg-type]
     assert set(sleepy.asked.values()) == {1}
+
+
+def test_an_engine_that_stirs_is_not_silent() -> None:
+    """Its answers are all long; that it works at them is known from its steps."""
+
+    class Stirring(Sleepy):
+        @property
+        def stirred_at(self) -> float:
+            return time.monotonic()
+
+    sleepy = Stirring()
+    (said,) = ask(Patient(sleepy, SILENCE_S), f"{2 * SILENCE_S} seconds")  # type: ignore[arg-type]
+    assert isinstance(said, Completion)
+    assert sleepy.asked.total() == 1
 
 
 def test_in_an_actor_silence_is_the_teachers_end() -> None:
