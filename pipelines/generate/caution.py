@@ -35,7 +35,9 @@ class Caution:
         journal = ShardJournal(self._folder, shard, self._attempt, rows)
         for row in rows:
             if journal.deaths.get(row, 0) >= TOO_MANY_DEATHS:
-                error = KilledEngine(f"its engine died {TOO_MANY_DEATHS} times with it under way, the last time alone")
+                error = KilledEngine(
+                    f"its engine died or fell silent {TOO_MANY_DEATHS} times over it, at last over it alone"
+                )
                 asking.failed.update({request.id: error for request in missing[row]})
         for deaths, company in companies(rows, journal.deaths):
             async with self._gate.alone() if deaths else self._gate.together():
