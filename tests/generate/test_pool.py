@@ -7,8 +7,10 @@ import asyncio
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,22 +28,20 @@ from pipelines.core.stage import Outcome, StageRun
 from pipelines.core.storage import Folder
 from pipelines.generate.answers import AnswerWork
 from pipelines.generate.fake import FakeTeacher
-from pipelines.generate.pool import SHARDS_AT_ONCE, run_on_pool
+from pipelines.generate.pool import run_here, run_on_pool
 from pipelines.generate.teacher import Request, RequestFailed, ScoreRequest, TeacherGone, TeacherId
 from pipelines.generate.work import ShardRun, run_rows
 
 pytestmark = pytest.mark.engine
 
 TEACHER = TeacherId("main", "digest-1")
-SETTLED = 2 * SHARDS_AT_ONCE * parts.SHARD_ROWS  # after so many answers nothing that was suspect is left
 
 
 @dataclass(frozen=True)
 class Faulty:
-    """Makes a teacher that fails at given prompts; `kills` also ends its first lives, at random moments.
+    """Makes a teacher that fails at given prompts; `kills` also ends its actor's first two lives, at random moments.
 
-    Two lives in a row end soon. Only then one lasts until what they had begun is answered: a third death of the same
-    row would rightly be held against it.
+    Not the third: a row that had been under way in all three would rightly be dropped.
     """
 
     tokenizer: ChatTokenizer
@@ -61,10 +61,10 @@ class Faulty:
         if self.at_start == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         chance = random.Random(f"{actor}/{life}")
-        dies_after = chance.randint(5, 100) + (SETTLED if life % 3 == 0 else 0)
+        dies_after = chance.randint(5, 100)
         delay = chance.uniform(0, 0.05)
         fake = FakeTeacher(TEACHER.digest, self.tokenizer, self.latency_s)
-        return FaultyTeacher(fake, dies_after if self.kills and life <= 6 else None, delay)
+        return FaultyTeacher(fake, dies_after if self.kills and life <= 2 else None, delay)
 
 
 class FaultyTeacher:
@@ -96,13 +96,27 @@ class Pooled:
 
     make: Faulty
     pool: Pool
-    watchdog_s: float = 60.0
+    watchdog_s: float
 
     def identity(self, name: str) -> TeacherId:
         return TEACHER
 
     def over_shards(self, name: str, run: ShardRun, requests: int, progress: Progress) -> float:
         return run_on_pool(run, self.make, self.pool, {"num_cpus": 0.1}, progress, self.watchdog_s)
+
+
+@dataclass
+class Calm:
+    """A faculty of one teacher in this process, to which nothing happens."""
+
+    tokenizer: ChatTokenizer
+
+    def identity(self, name: str) -> TeacherId:
+        return TEACHER
+
+    def over_shards(self, name: str, run: ShardRun, requests: int, progress: Progress) -> float:
+        asyncio.run(run_here(run, FakeTeacher(TEACHER.digest, self.tokenizer), progress))
+        return 0.0
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -119,16 +133,21 @@ class Stage:
 
     def __init__(self, home: Path, tokenizer: ChatTokenizer, progress: Progress) -> None:
         self.runs, self.notes = Folder(str(home / "runs")), home / "notes"
-        self.notes.mkdir(parents=True)
+        self.notes.mkdir(parents=True, exist_ok=True)
         self._tokenizer, self._progress = tokenizer, progress
         self.folder = self.runs.child("answers")
 
     def run(self, tasks: list[str], pool: Pool, watchdog_s: float = 60.0, **faults: Any) -> Outcome:
+        return self._over(Pooled(Faulty(self._tokenizer, self.notes, **faults), pool, watchdog_s), tasks)
+
+    def calm(self, tasks: list[str]) -> Outcome:
+        return self._over(Calm(self._tokenizer), tasks)
+
+    def _over(self, faculty: Pooled | Calm, tasks: list[str]) -> Outcome:
         source = self.runs.child("source")
         rows = [Instruction(f"i{n}", text, "", "seed", "train", (), "", "") for n, text in enumerate(tasks)]
         parts.write_rows(source, rows, Instruction)
         work = AnswerWork("answers", Answers(teacher="main"), TEACHER)
-        faculty = Pooled(Faulty(self._tokenizer, self.notes, **faults), pool, watchdog_s)
         stage_run = StageRun(self.folder, {}, self.runs, self._progress)
         return run_rows(work, faculty, "main", "answers", source, stage_run)  # type: ignore[arg-type]
 
@@ -148,13 +167,46 @@ def test_actors_killed_at_random_moments_change_nothing(
     stage: Stage, tmp_path: Path, tokenizer: ChatTokenizer, quiet: Progress
 ) -> None:
     tasks = [f"List {n} rivers." for n in range(24 * parts.SHARD_ROWS)]
-    calm = Stage(tmp_path / "calm", tokenizer, quiet).run(tasks, Pool(min=2, max=2))
-    disturbed = stage.run(tasks, Pool(min=2, max=2), kills=True)
+    calm = Stage(tmp_path / "calm", tokenizer, quiet).calm(tasks)
+    disturbed = stage.run(tasks, Pool(min=4, max=4), kills=True)
     assert stage.lives() >= stage.actors() + 4  # so many were killed
     assert (disturbed.rows, disturbed.digest, disturbed.dropped) == (calm.rows, calm.digest, calm.dropped)
     assert disturbed.rows == len(tasks)
     assert [a.instruction_id for a in parts.rows_of(stage.folder, Answer)] == [f"i{n}" for n in range(len(tasks))]
     assert stage.folder.folders() == ["rows"]  # the journal is gone
+
+
+DRIVER = """
+import io, pathlib, sys
+sys.path.insert(0, sys.argv[1])
+import ray.cloudpickle
+import test_pool
+ray.cloudpickle.register_pickle_by_value(test_pool)
+with test_pool.session():
+    tokenizer = test_pool.ChatTokenizer(sys.argv[3])
+    stage = test_pool.Stage(pathlib.Path(sys.argv[2]), tokenizer, test_pool.Progress(out=io.StringIO()))
+    stage.run(test_pool.RIVERS, test_pool.Pool(min=2, max=2), latency_s=0.3)
+"""
+RIVERS = [f"List {n} rivers." for n in range(16 * parts.SHARD_ROWS)]
+
+
+def test_a_killed_driver_is_gone_on_from(
+    stage: Stage, tmp_path: Path, tokenizer: ChatTokenizer, tiny_model_folder: Path, quiet: Progress
+) -> None:
+    calm = Stage(tmp_path / "calm", tokenizer, quiet).calm(RIVERS)
+    here = str(Path(__file__).parent)
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, here, str(tmp_path), str(tiny_model_folder)])
+    deadline = time.monotonic() + 120
+    while len(stage.folder.child("rows").files()) < 3:
+        assert driver.poll() is None, "ended before it could be killed"
+        assert time.monotonic() < deadline, "nothing to kill"
+        time.sleep(0.05)
+    driver.kill()
+    driver.wait()
+    begun = stage.folder.child("rows").files()
+    resumed = stage.run(RIVERS, Pool(min=2, max=2))
+    assert len(begun) < len(RIVERS) / parts.SHARD_ROWS
+    assert (resumed.rows, resumed.digest, resumed.dropped) == (calm.rows, calm.digest, calm.dropped)
 
 
 def test_poison_hangs_and_refusals_cost_their_own_rows_only(stage: Stage) -> None:
