@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from cluster.models import parameter_count
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Evaluate
-from pipelines.core.hashing import key_of, seed_of
+from pipelines.core.hashing import key_of
 from pipelines.core.parts import Shard, has_shard, rows_of, summary, write_shard
 from pipelines.core.progress import Progress
 from pipelines.core.records import Answer, Dropped, EvalAnswer
 from pipelines.core.stage import Outcome, StageRun
 from pipelines.generate.rouge import rouge_l
-from pipelines.generate.teacher import RequestFailed
+from pipelines.generate.teacher import Request, RequestFailed
 from pipelines.train.examples import encode
-from serving.client import ServedModel
+from serving.api import Address, Api
+from serving.client import HostedModel, ServedModel
 from serving.endpoints import Endpoints, Served
 from serving.metrics import Interval, gap_closed, ratio_interval, repeated_3grams
 
@@ -86,26 +87,27 @@ class _Asked:
     progress: Progress
 
     async def all(self, references: Sequence[Answer]) -> tuple[list[EvalAnswer], list[Dropped]]:
-        model = ServedModel(self.base_url, self.served_name, self.tokenizer)
-        try:
-            made = await asyncio.gather(*(self._one(model, r) for r in references))
-        finally:
-            await model.close()
+        async with Api(Address(self.base_url, self.name)) as api:
+            scorer = ServedModel(api, self.served_name, self.tokenizer)
+            writer = HostedModel(api, self.served_name, "", chat=True)
+            made = await asyncio.gather(*(self._one(scorer, writer, r) for r in references))
         return [a for a in made if isinstance(a, EvalAnswer)], [d for d in made if isinstance(d, Dropped)]
 
-    async def _one(self, model: ServedModel, reference: Answer) -> EvalAnswer | Dropped:
+    async def _one(self, scorer: ServedModel, writer: HostedModel, reference: Answer) -> EvalAnswer | Dropped:
         try:
-            return await self._ask(model, reference)
+            return await self._ask(scorer, writer, reference)
         except RequestFailed as error:
             id = key_of(STAGE, "dropped", self.name, reference.id)
             return Dropped(id, STAGE, "request failed", reference.prompt, f"{self.name}: {error}")
 
-    async def _ask(self, model: ServedModel, reference: Answer) -> EvalAnswer:
+    async def _ask(self, scorer: ServedModel, writer: HostedModel, reference: Answer) -> EvalAnswer:
         example = encode(reference, self.tokenizer)
-        logprobs = await model.logprobs(list(example.token_ids))
+        logprobs = await scorer.logprobs(list(example.token_ids))
         weighted = [value for value, weight in zip(logprobs, example.weights, strict=True) if weight > 0]
         id = key_of(STAGE, self.name, reference.id, self.seed)
-        said = await model.chat(reference.prompt, self.config.sampling, seed_of(key_of(reference.id, self.seed)))
+        said = await writer.write(
+            Request(key_of(reference.id, self.seed), reference.prompt, True, self.config.sampling)
+        )
         self.progress.advance(1, len(example.token_ids) + said.output_tokens)
         return EvalAnswer(
             id, reference.instruction_id, self.name, said.text, said.finish_reason, reference.text,

@@ -8,6 +8,7 @@ goes on where it was, and a larger target extends. Candidates are taken in id or
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -38,6 +39,7 @@ class Rounds:
     novelty: Pool  # all seeds, the held-out ones too, and everything kept
     kept: list[Instruction] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
+    asked: Counter[str] = field(default_factory=Counter)  # how often each prompt was, as examples may meet again
 
     def drop(self, reason: str, text: str, detail: str, *key: str) -> None:
         self.dropped.append(Dropped(key_of(STAGE, reason, text, *key), STAGE, reason, text, detail))
@@ -129,9 +131,8 @@ def prompts(
         chance.shuffle(shown)
         text = prompt.render([i.text for i in shown])
         sampling = config.sampling.model_copy(update={"stop": (*config.sampling.stop, *prompt.stop(len(shown)))})
-        # The ordinal keeps two requests apart that happen to show the same examples.
-        ordinal = number * config.requests_per_round + n
-        request = write_request(teacher, text, sampling, is_chat=prompt.is_chat, ordinal=ordinal)
+        request = write_request(teacher, text, sampling, is_chat=prompt.is_chat, ordinal=rounds.asked[text])
+        rounds.asked[text] += 1
         asked.append((request, tuple(i.id for i in shown)))
     return asked
 

@@ -63,7 +63,7 @@ class DataStages:
         }
         filters.chain(config)  # an unknown filter is the user's mistake, told before anything starts
         run = partial(instructions.run, config, self._faculty, self._recipe.seed)
-        return Stage("instructions", 3, content, {"seeds": seed}, run, f"{config.target:,} new instructions")
+        return Stage("instructions", 4, content, {"seeds": seed}, run, f"{config.target:,} new instructions")
 
     def _rows(self, work: Work[Any], teacher: str, name: str, stage: StageRun) -> Outcome:
         return run_rows(work, self._faculty, teacher, name, stage.inputs["source"].folder, stage)

@@ -4,23 +4,40 @@ Knows headers and tokenizers on disk (`local_facts`, quick) and how to reach the
 names the recipe's key and what to do.
 """
 
+import asyncio
 import shutil
 from typing import Any
 
+from cluster.models import Model
 from pipelines.core.chat import ChatTokenizer
-from pipelines.core.config import FakeTeacher, Given, GivenStudent, Instructions, PrunedStudent
+from pipelines.core.config import (
+    FakeTeacher,
+    Given,
+    HTTPTeacher,
+    Instructions,
+    PrunedStudent,
+    RecordedTeacher,
+    VLLMTeacher,
+)
 from pipelines.core.errors import UserError
 from pipelines.core.recipe import AnyRecipe, DataRecipe, Distil, Recipe
+from pipelines.generate.prompts import InstructionPrompt
+from pipelines.generate.teacher import Request, RequestFailed, score_request
+from serving.api import Api
+from serving.client import address
 from serving.faculty import ClusterFaculty
 
 GIB = 2**30
+GREETING_TOKENS = 16  # some APIs refuse fewer
+GREETING_S = 60.0
 LEAST_DISK_GIB = 3
 
 
 def local_facts(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[str]:
     """Facts in words from what is on this machine. UserError for what cannot work."""
-    facts = [_model_fact(name, recipe, faculty) for name in recipe.teachers]
+    facts = [f"teacher {name}: {_teacher_fact(name, recipe, faculty)}" for name in recipe.teachers]
     _check_windows(recipe)
+    _check_prompts(recipe)
     _check_disk()
     facts.append(_written_tokens(recipe))
     if isinstance(recipe, Distil):
@@ -31,19 +48,10 @@ def local_facts(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[str]:
 
 def reach(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[str]:
     """Make every model available here and compare token maps. UserError, in words, for a mismatch."""
-    facts = []
-    tokens_from = recipe.tokens_from if isinstance(recipe, Distil) else None
-    for name in recipe.teachers:
-        folder = faculty.model(name).folder()
-        tokenizer = ChatTokenizer(str(folder))
-        tokenizer.prompt_ids("Hello")  # the chat template answers
-        if name == tokens_from and not tokenizer.closes_answers():
-            raise UserError(
-                f"teachers.{name}: the chat template of {folder} ends an answer with no special token, so a student "
-                "could not learn to stop; give a model whose template closes the assistant's turn"
-            )
-        facts.append(f"teacher {name}: {folder}")
+    _check_prompts(recipe)
+    facts = [f"teacher {name}: {_reach_teacher(name, recipe, faculty)}" for name in recipe.teachers]
     if isinstance(recipe, Distil):
+        _check_template(recipe, faculty)
         _check_layers(recipe, faculty)
         _check_token_maps(recipe, faculty)
     if faculty.address is not None:
@@ -70,14 +78,82 @@ def _cluster_fact(faculty: ClusterFaculty) -> str:
     return f"cluster {live.address}: {live.gpus} GPUs"
 
 
-def _model_fact(name: str, recipe: Recipe, faculty: ClusterFaculty) -> str:
-    model = faculty.model(name)
-    kind = "a fake teacher with the tokenizer of" if isinstance(recipe.teachers[name], FakeTeacher) else "vLLM,"
+def _teacher_fact(name: str, recipe: Recipe, faculty: ClusterFaculty) -> str:
+    match recipe.teachers[name]:
+        case HTTPTeacher() as spec:
+            return f"{spec.model} at {spec.base_url}, not asked yet"
+        case RecordedTeacher():
+            return f"recorded, {faculty.record(name).words()}"
+        case FakeTeacher():
+            return f"a fake teacher with the tokenizer of {_model_fact(faculty.model(name))}"
+        case VLLMTeacher():
+            return f"vLLM, {_model_fact(faculty.model(name))}"
+
+
+def _model_fact(model: Model) -> str:
     header = model.header()
     if not header:
-        return f"teacher {name}: {kind} {model.ref} (not unpacked or downloaded yet)"
+        return f"{model.ref} (not unpacked or downloaded yet)"
     size = f"{header['num_hidden_layers']} layers, {header['vocab_size']:,} tokens"
-    return f"teacher {name}: {kind} {model.ref}: {size}, {parameters(header) / 1e6:,.0f} M parameters"
+    return f"{model.ref}: {size}, {parameters(header) / 1e6:,.0f} M parameters"
+
+
+def _reach_teacher(name: str, recipe: AnyRecipe, faculty: ClusterFaculty) -> str:
+    """Where it is, now that it is known to be there."""
+    match recipe.teachers[name]:
+        case HTTPTeacher() as spec:
+            return asyncio.run(_greet(name, spec, recipe, faculty))
+        case RecordedTeacher():
+            return f"recorded, {faculty.record(name).words()}"
+        case FakeTeacher() | VLLMTeacher():
+            folder = faculty.model(name).folder()
+            ChatTokenizer(str(folder)).prompt_ids("Hello")  # the chat template answers
+            return str(folder)
+
+
+async def _greet(name: str, spec: HTTPTeacher, recipe: AnyRecipe, faculty: ClusterFaculty) -> str:
+    """Ask an API for a few tokens, and to score them where it will be asked to: a run's first mistake is cheap."""
+    hasty = spec.model_copy(update={"retries": min(1, spec.retries), "timeout_s": min(GREETING_S, spec.timeout_s)})
+    sampling = recipe.answers.sampling.model_copy(update={"max_tokens": GREETING_TOKENS})
+    hello = Request("greeting", "Hello, who are you?", spec.api != "completions", sampling)
+    async with Api(address(name, hasty)) as api:
+        teacher = faculty.hosted(name, api)
+        try:
+            said = await teacher.write(hello)
+            if isinstance(recipe, Distil) and recipe.student.signals == name:
+                ids = hello.prompt_ids(faculty.tokenizer(name))
+                top_k = recipe.student.train.top_k
+                await teacher.score(score_request(faculty.identity(name), hello.id, ids, [len(ids) - 1], top_k))
+        except RequestFailed as error:
+            raise UserError(f"teachers.{name}.base_url: {spec.base_url} refuses a first request: {error}") from error
+    return f"{spec.model} at {spec.base_url}, answered in {said.seconds:.1f} s"
+
+
+def _check_prompts(recipe: DataRecipe) -> None:
+    """An API takes users' turns or documents, not both (vLLM's token ids are either)."""
+    asked = [("answers.teacher", recipe.answers.teacher, True)]
+    if isinstance(recipe, Distil):
+        asked.append(("evaluate.teacher", recipe.evaluate.teacher, True))
+    if isinstance(recipe.instructions, Instructions):
+        is_chat = InstructionPrompt.load(recipe.instructions.prompt).is_chat
+        asked.append(("instructions.prompt", recipe.instructions.teacher, is_chat))
+    for where, name, is_chat in asked:
+        spec = recipe.teachers[name]
+        if isinstance(spec, HTTPTeacher) and spec.api == ("completions" if is_chat else "chat"):
+            wants = "a user's turn: `api: chat`" if is_chat else "a document to go on with: `api: completions`"
+            raise UserError(
+                f"{where}: what teachers.{name} is asked is {wants}, and its api is {spec.api!r} "
+                "(instructions.prompt: tagged asks in users' turns, numbered in documents)"
+            )
+
+
+def _check_template(recipe: Distil, faculty: ClusterFaculty) -> None:
+    folder = faculty.origin(recipe.student.init).folder()
+    if not ChatTokenizer(str(folder)).closes_answers():
+        raise UserError(
+            f"student.init: the chat template of {folder} ends an answer with no special token, so a student could "
+            "not learn to stop; start from a model whose template closes the assistant's turn"
+        )
 
 
 def _check_layers(recipe: Distil, faculty: ClusterFaculty) -> None:
@@ -93,7 +169,7 @@ def _check_windows(recipe: DataRecipe) -> None:
         if isinstance(section, Given):
             continue
         spec, wanted = recipe.teachers[section.teacher], section.sampling.max_tokens
-        if not isinstance(spec, FakeTeacher) and wanted >= spec.engine.max_model_len:
+        if isinstance(spec, VLLMTeacher) and wanted >= spec.engine.max_model_len:
             raise UserError(
                 f"{where}.sampling.max_tokens ({wanted}) leaves no room for a prompt in "
                 f"teachers.{section.teacher}.engine.max_model_len ({spec.engine.max_model_len})"
@@ -102,18 +178,18 @@ def _check_windows(recipe: DataRecipe) -> None:
 
 def _check_token_maps(recipe: Distil, faculty: ClusterFaculty) -> None:
     """A student that learns a teacher's distributions must have the teacher's tokens."""
-    if not isinstance(recipe.student.init, GivenStudent):
+    name = recipe.student.signals
+    if name is None:
         return
-    mine = ChatTokenizer(recipe.student.init.model).vocabulary()
-    for name in {recipe.answers.teacher, recipe.student.signals} - {None}:
-        theirs = faculty.tokenizer(str(name)).vocabulary()
-        different = [t for t, id in theirs.items() if mine.get(t, id) != id or t not in mine]
-        if different and recipe.student.signals == name:
-            raise UserError(
-                f"student.init.model and teachers.{name}.model have different tokens ({len(different):,} of "
-                f"{len(theirs):,}, for example {different[0]!r}), so the teacher's distributions mean nothing to the "
-                f"student. Take a student of the same family, or drop 'kd' from student.train.losses"
-            )
+    mine = ChatTokenizer(str(faculty.origin(recipe.student.init).folder())).vocabulary()
+    theirs = faculty.tokenizer(name).vocabulary()
+    different = [t for t, id in theirs.items() if mine.get(t, id) != id or t not in mine]
+    if different:
+        raise UserError(
+            f"student.init and teachers.{name} have different tokens ({len(different):,} of {len(theirs):,}, for "
+            f"example {different[0]!r}), so the teacher's distributions mean nothing to the student. Take a student "
+            "of the same family, or drop 'kd' from student.train.losses"
+        )
 
 
 def _written_tokens(recipe: DataRecipe) -> str:
