@@ -95,8 +95,8 @@ class Choice(BaseModel):
 
 
 class _Usage(BaseModel):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
 
 
 class Reply(BaseModel):
@@ -215,12 +215,13 @@ class Api:
     def _answered(self, reply: Reply, model: str, most_tokens: int, retries: int, seconds: float) -> Answered:
         if reply.model and reply.model != model:
             self._note(f"answers as {reply.model!r}; {model!r} was asked")
-        if reply.usage is None:
-            self._note("tells no usage, so its tokens are counted as 0")
         usage = reply.usage or _Usage()
-        if self._tokens and reply.usage:
-            self._tokens.give_back(most_tokens - usage.prompt_tokens - usage.completion_tokens)
-        return Answered(reply.choices[0], usage.prompt_tokens, usage.completion_tokens, retries, seconds)
+        prompt_tokens, output_tokens = usage.prompt_tokens or 0, usage.completion_tokens or 0
+        if not prompt_tokens:
+            self._note("tells no usage, so its tokens are counted as 0")
+        elif self._tokens:
+            self._tokens.give_back(most_tokens - prompt_tokens - output_tokens)
+        return Answered(reply.choices[0], prompt_tokens, output_tokens, retries, seconds)
 
     def _note(self, text: str) -> None:
         """Once in the log."""
