@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any
 
 import httpx2
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipelines.core.errors import Unreachable, UserError
 from pipelines.generate.teacher import RequestFailed, TimedOut
@@ -100,7 +100,9 @@ class _Usage(BaseModel):
 
 
 class Reply(BaseModel):
-    """What is read of a reply."""
+    """What is read of a reply. What cannot be read is not shown by pydantic, as it may repeat a key."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     model: str | None = None
     choices: list[Choice] = Field(min_length=1)

@@ -99,8 +99,9 @@ def test_what_may_pass_is_tried_again_and_costs_its_row_where_it_does_not(server
     server.then(trouble, trouble)
     assert one(address(server)).retries == 2
     server.then(*3 * [trouble])
-    with pytest.raises(RequestFailed, match="tried 3 times"):
+    with pytest.raises(RequestFailed, match="tried 3 times") as lost:
         one(address(server))
+    assert lost.value.reason == ("timed out" if trouble is HANGING else "request failed")
 
 
 @pytest.mark.parametrize("status", [400, 404, 413, 422])

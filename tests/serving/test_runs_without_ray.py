@@ -12,7 +12,7 @@ from pipelines.core.errors import UserError
 from pipelines.core.parts import dropped_of, rows_of
 from pipelines.core.progress import Progress
 from pipelines.core.recipe import recipe_of
-from pipelines.core.records import Answer
+from pipelines.core.records import Answer, Completion
 from pipelines.core.storage import Folder
 from pipelines.report.data import to_json
 from pipelines.report.markdown import markdown
@@ -90,7 +90,8 @@ def test_a_run_that_lost_its_key_goes_on_and_asks_only_for_what_is_missing(
     with pytest.raises(UserError, match=r"401: \[key\] has expired"):
         run(make_recipe(big), runs, quiet)
     (book,) = (name for name in runs.folders() if name.startswith("replies-"))
-    kept = [p for part in runs.child(book).files() for p in runs.child(book).read_column(part, "prompt")]
+    said_before = [c for part in runs.child(book).files() for c in runs.child(book).read_records(part, Completion)]
+    kept = [c.prompt for c in said_before]
     assert len(kept) >= 10
 
     server.asked.clear()
