@@ -125,7 +125,7 @@ async def _greet(name: str, spec: HTTPTeacher, recipe: AnyRecipe, faculty: Clust
                 top_k = recipe.student.train.top_k
                 await teacher.score(score_request(faculty.identity(name), hello.id, ids, [len(ids) - 1], top_k))
         except RequestFailed as error:
-            raise UserError(f"teachers.{name}.base_url: {spec.base_url} refuses a first request: {error}") from error
+            raise UserError(f"teachers.{name}.base_url: a first request to {spec.base_url} failed: {error}") from error
     return f"{spec.model} at {spec.base_url}, answered in {said.seconds:.1f} s"
 
 
