@@ -235,14 +235,22 @@ class Answers(Strict):
     )
 
 
+class Refit(Strict):
+    """Least squares after pruning: each layer left above a gap takes over what it can of the layers that are gone."""
+
+    rows: int = Field(512, ge=1, description="training examples to fit on")
+    ridge: float = Field(1.0, gt=0, description="pull towards the layer as it was; 0.1 overfits a few hundred rows")
+
+
 class PrunedStudent(Strict):
     """The teacher with layers removed one by one, each time the one whose loss hurts least."""
 
     kind: Literal["pruned"]
     teacher: str
     layers: int = Field(ge=1)
-    calibration_rows: int = Field(8, ge=1)
+    calibration_rows: int = Field(16, ge=1)
     calibration_tokens: int = Field(64, ge=8, description="tokens of each row that are measured")
+    refit: Refit | None = None
 
 
 class GivenStudent(Strict):

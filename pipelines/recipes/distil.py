@@ -80,7 +80,7 @@ class _Builder(DataStages):
             assert isinstance(init, PrunedStudent)
             return student.run_prune(init, model.folder(), lambda: self._faculty.session, stage)
 
-        return Stage("student_init", 1, config, {"examples": shown}, run)
+        return Stage("student_init", 2, config, {"examples": shown}, run)
 
     def student(self, shown: Stage, signals: list[Stage], first: Stage) -> Stage:
         train, seed = self._recipe.student.train, self._recipe.seed

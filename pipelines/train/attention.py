@@ -40,14 +40,15 @@ def packed(
     value_1GTD: Tensor,
     attention_mask: Tensor | None,
     *,
-    example_lengths: tuple[int, ...],
+    example_lengths: tuple[int, ...] | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention within each example; [1, T, heads, width per head]. G key heads serve H query heads."""
     assert attention_mask is None, "a pack was given a mask, and its examples' lengths"
-    parts = zip(*(x.split(example_lengths, dim=2) for x in (query_1HTD, key_1GTD, value_1GTD)), strict=True)
+    lengths = example_lengths or (query_1HTD.shape[2],)  # without them it is all one example
+    parts = zip(*(x.split(lengths, dim=2) for x in (query_1HTD, key_1GTD, value_1GTD)), strict=True)
     attended = [_attend(q, k, v, scaling or q.shape[-1] ** -0.5, dropout) for q, k, v in parts]
     return torch.cat(attended, dim=2).transpose(1, 2), None
 

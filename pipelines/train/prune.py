@@ -2,7 +2,7 @@
 
 Knows causal Hugging Face models with one list of decoder layers, and measures harm as forward KL to the intact
 teacher at the calibration examples' weighted tokens. Removing layers by position wrecks a model that removing
-them by measured harm keeps usable. Does not train.
+them by measured harm keeps usable. Does not train; `refit.py` gives back what can be given back without.
 """
 
 import copy
@@ -11,14 +11,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipelines.core.records import TrainExample
 from pipelines.train.attention import load
 from pipelines.train.batches import Batch, collate
+from pipelines.train.layers import Given, keep_layers, layer_inputs, layer_list, replace_layers
 from pipelines.train.step import logprobs_of
 
 Removed = tuple[int, float]  # (index in the teacher, KL after removing it, in nats per token)
+
+
+class Calibration:
+    """The intact teacher's distributions at a few examples' weighted tokens: what harm is measured against."""
+
+    def __init__(self, teacher: Any, examples: Sequence[TrainExample], answer_tokens: int) -> None:
+        self.batch: Batch = collate([_shortened(e, answer_tokens) for e in examples], {})
+        self._teacher_NV: Tensor = self._logprobs(teacher)
+
+    def harm(self, model: Any) -> float:
+        """KL(teacher ‖ model), in nats per token."""
+        return float((self._teacher_NV.exp() * (self._teacher_NV - self._logprobs(model))).sum(1).mean())
+
+    def _logprobs(self, model: Any) -> Tensor:
+        with torch.inference_mode():
+            return logprobs_of(model, self.batch)
 
 
 def prune(
@@ -27,92 +44,38 @@ def prune(
     examples: Sequence[TrainExample],
     answer_tokens: int,
     shown: Callable[[int], None],
-) -> tuple[Any, list[Removed]]:
-    """The model with `layers` layers left, in bf16, and what was removed in order.
+) -> tuple[Any, list[Removed], Calibration]:
+    """The model with `layers` layers left, in bf16, what was removed in order, and what the harm was measured by.
 
     `shown` is called with the number of layers removed so far. The search is greedy: for each removal, every
     layer left is tried, from the cached input of the layer above it.
     """
     model = load(folder, torch.bfloat16)
-    batch = collate([_shortened(e, answer_tokens) for e in examples], {})
+    calibration = Calibration(model, examples, answer_tokens)
     removed: list[Removed] = []
     left = list(range(model.config.num_hidden_layers))
-    with torch.inference_mode():
-        teacher_NV = logprobs_of(model, batch)
-        while len(left) > layers:
-            harm = _harm_of_each(model, batch, teacher_NV)
-            worst = min(range(len(harm)), key=lambda j: harm[j])
-            removed.append((left.pop(worst), harm[worst]))
-            _keep(model, [j for j in range(len(harm)) if j != worst])
-            shown(len(removed))
-    return model, removed
+    while len(left) > layers:
+        harm = _harm_of_each(model, calibration)
+        worst = min(range(len(harm)), key=lambda j: harm[j])
+        removed.append((left.pop(worst), harm[worst]))
+        keep_layers(model, [j for j in range(len(harm)) if j != worst])
+        shown(len(removed))
+    return model, removed, calibration
 
 
-def _harm_of_each(model: Any, batch: Batch, teacher_NV: Tensor) -> list[float]:
-    """KL(teacher ‖ model without layer j), in nats per token, for every layer j."""
+def _harm_of_each(model: Any, calibration: Calibration) -> list[float]:
+    """The harm of leaving out layer j, for every j."""
     stack = layer_list(model)
-    inputs = _layer_inputs(model, stack, batch)
+    with torch.inference_mode():
+        inputs = layer_inputs(model, stack, calibration.batch)
     whole = list(stack)
     harm = []
     for j in range(len(whole)):
         # The layers above keep their places: a model with two kinds of layer tells them apart by number.
-        _replace(model, stack, [*[_Given(inputs[j])] * (j + 1), *whole[j + 1 :]])
-        student_NV = logprobs_of(model, batch)
-        harm.append(float((teacher_NV.exp() * (teacher_NV - student_NV)).sum(1).mean()))
-    _replace(model, stack, whole)
+        replace_layers(model, stack, [*[Given(inputs[j])] * (j + 1), *whole[j + 1 :]])
+        harm.append(calibration.harm(model))
+    replace_layers(model, stack, whole)
     return harm
-
-
-class _Given(nn.Module):
-    """Stands for the layers below: whatever comes in, the cached hidden state goes out."""
-
-    def __init__(self, hidden: Tensor) -> None:
-        super().__init__()
-        self._hidden = hidden
-
-    def forward(self, *_: Any, **__: Any) -> Tensor:
-        return self._hidden
-
-
-def _layer_inputs(model: Any, stack: nn.ModuleList, batch: Batch) -> list[Tensor]:
-    """What each layer is given on this batch."""
-    inputs: list[Tensor] = []
-    hooks = [layer.register_forward_pre_hook(lambda _, args: inputs.append(args[0])) for layer in stack]
-    logprobs_of(model, batch)
-    for hook in hooks:
-        hook.remove()
-    assert len(inputs) == len(stack), "a layer was not called with its hidden state first"
-    return inputs
-
-
-def layer_list(model: nn.Module) -> nn.ModuleList:
-    """The list of decoder layers. ValueError where the model has none, or more than one."""
-    count = model.config.num_hidden_layers  # type: ignore[union-attr]
-    found = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
-    if len(found) != 1:
-        raise ValueError(f"{type(model).__name__} has {len(found)} lists of {count} layers; it cannot be pruned")
-    return found[0]
-
-
-def _replace(model: Any, stack: nn.ModuleList, layers: Sequence[nn.Module]) -> None:
-    """Put these layers into the model's own list; transformers runs as many as the config says."""
-    stack._modules.clear()
-    stack.extend(layers)
-    model.config.num_hidden_layers = len(layers)
-
-
-def _keep(model: Any, indices: Sequence[int]) -> None:
-    """Keep only these layers, for good: the config and each layer's own number follow."""
-    stack = layer_list(model)
-    kept = [stack[j] for j in indices]
-    types = getattr(model.config, "layer_types", None)
-    if types is not None:
-        model.config.layer_types = [types[j] for j in indices]
-    _replace(model, stack, kept)
-    for number, layer in enumerate(kept):
-        for module in layer.modules():
-            if hasattr(module, "layer_idx"):
-                module.layer_idx = number
 
 
 def _shortened(example: TrainExample, answer_tokens: int) -> TrainExample:

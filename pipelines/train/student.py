@@ -8,7 +8,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice
+from heapq import nsmallest
 from pathlib import Path
 from typing import Any
 
@@ -37,19 +37,19 @@ def run_prune(config: PrunedStudent, teacher: Path, open_session: Callable[[], S
 
     threads = open_session().threads
     out = run.folder.local_path() / MODEL
-    examples = _calibration(run.inputs["examples"], config.calibration_rows)
-    to_remove = int(json.loads((teacher / "config.json").read_text())["num_hidden_layers"]) - config.layers
-    run.progress.begin("student_init", to_remove, unit="layers")
+    examples = _drawn(run.inputs["examples"], config.calibration_rows + (config.refit.rows if config.refit else 0))
+    has = int(json.loads((teacher / "config.json").read_text())["num_hidden_layers"])
+    steps = has - config.layers + (config.layers if config.refit else 0)
+    run.progress.begin("student_init", steps, unit="layers")
     task = ray.remote(num_cpus=1, runtime_env={"env_vars": {"OMP_NUM_THREADS": str(threads)}})(_prune_into)
     with _budget_ends_only_undone(out), Watch(lambda _: run.progress.advance(1)) as watch:
         facts = ray.get(task.remote(config, teacher, examples, out, watch.board, threads))
     return Outcome(rows=1, digest=folder_digest(out), facts=facts)
 
 
-def _calibration(examples: Done, rows: int) -> list[TrainExample]:
-    """The shortest of the first examples: they show the same harm at a fraction of the cost."""
-    first = islice(rows_of(examples.folder, TrainExample), 16 * rows)
-    return sorted(first, key=lambda e: (len(e.token_ids), e.id))[:rows]
+def _drawn(examples: Done, rows: int) -> list[TrainExample]:
+    """As many examples as there are, up to `rows`, drawn by their ids: a fair sample that never changes."""
+    return nsmallest(rows, rows_of(examples.folder, TrainExample), key=lambda e: e.id)
 
 
 def _prune_into(
@@ -59,21 +59,30 @@ def _prune_into(
     import torch
 
     from pipelines.train.prune import prune
+    from pipelines.train.refit import refit
+
+    def shown(layers: int) -> None:
+        ray.get(board.tell.remote(layers))
 
     torch.set_num_threads(threads)
-    model, removed = prune(
-        teacher, config.layers, examples, config.calibration_tokens, lambda n: ray.get(board.tell.remote(n))
-    )
+    measured, rest = examples[: config.calibration_rows], examples[config.calibration_rows :]
+    model, removed, calibration = prune(teacher, config.layers, measured, config.calibration_tokens, shown)
+    facts = {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "removed_layers": [layer for layer, _ in removed],
+        "kl_after_each": [round(harm, 4) for _, harm in removed],
+    }
+    if config.refit and removed and rest:
+        gone = {layer for layer, _ in removed}
+        kept = [layer for layer in range(config.layers + len(gone)) if layer not in gone]
+        model = refit(teacher, kept, rest, config.refit.ridge, shown)
+        facts["kl_after_refit"] = round(calibration.harm(model), 4)
     partial = out.with_name(out.name + ".partial")
     model.save_pretrained(partial)
     copy_tokenizer(teacher, partial)
     shutil.rmtree(out, ignore_errors=True)
     partial.rename(out)
-    return {
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "removed_layers": [layer for layer, _ in removed],
-        "kl_after_each": [round(harm, 4) for _, harm in removed],
-    }
+    return facts
 
 
 def given(config: GivenStudent, digest: str) -> Stage:
