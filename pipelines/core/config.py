@@ -117,10 +117,15 @@ class Instructions(Strict):
     kind: Literal["rounds"] = "rounds"
     teacher: str
     target: int = Field(ge=1, description="how many new instructions to keep")
-    prompt: str = Field("numbered", description="'numbered', 'tagged', or a Jinja file of your own")
+    prompt: str = Field("numbered", description="a shipped prompt's name, or a Jinja file of your own")
+    show: Literal["all", "classification"] = Field("all", description="which seeds are shown")
     seed_examples: int = Field(6, ge=1)
     own_examples: int = Field(2, ge=0)
-    requests_per_round: int = Field(16, ge=1)
+    list_end: int | None = Field(
+        None, ge=2, description="the number that ends a list; without it, after as many items as were shown"
+    )
+    requests_per_round: int = Field(16, ge=1, description="prompts of one round")
+    samples: int = Field(1, ge=1, le=64, description="completions of each prompt; they share a group")
     max_rounds: int = Field(50, ge=1)
     sampling: Sampling = Sampling(temperature=0.9, max_tokens=192)
     filters: tuple[str, ...] = ("length", "keywords", "start")

@@ -31,7 +31,7 @@ class DataStages:
             "max_rouge_l": recipe.instructions.max_rouge_l,
         }
         run = partial(seeds.run, recipe.seeds, recipe.seed, recipe.instructions.max_rouge_l)
-        return Stage("seeds", 2, config, {}, run)
+        return Stage("seeds", 3, config, {}, run)
 
     def instructions(self, seed: Stage) -> Stage:
         """The tasks to be answered, in the recipe's way."""
@@ -63,7 +63,7 @@ class DataStages:
         }
         filters.chain(config)  # an unknown filter is the user's mistake, told before anything starts
         run = partial(instructions.run, config, self._faculty, self._recipe.seed)
-        return Stage("instructions", 3, content, {"seeds": seed}, run, f"{config.target:,} new instructions")
+        return Stage("instructions", 4, content, {"seeds": seed}, run, f"{config.target:,} new instructions")
 
     def _rows(self, work: Work[Any], teacher: str, name: str, stage: StageRun) -> Outcome:
         return run_rows(work, self._faculty, teacher, name, stage.inputs["source"].folder, stage)

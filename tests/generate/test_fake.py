@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Sampling
-from pipelines.core.records import Completion, SoftTargets
+from pipelines.core.records import Completion, Instruction, SoftTargets
 from pipelines.core.signals import unpack
 from pipelines.generate.fake import TOP, FakeTeacher
 from pipelines.generate.prompts import InstructionPrompt
@@ -50,10 +50,13 @@ def test_a_long_answer_is_cut(fake: FakeTeacher) -> None:
 
 def test_a_list_is_gone_on_with(fake: FakeTeacher) -> None:
     prompt = InstructionPrompt.load("numbered")
-    said = write(fake, prompt.render(["List ten rivers.", "Name two kings."]))
+    shown = [
+        Instruction("i", text, "", "seed", "train", (), "", "") for text in ("List ten rivers.", "Name two kings.")
+    ]
+    said = write(fake, prompt.render(shown))
     assert [line.split(".")[0] for line in said.text.splitlines()[1:]] == ["4", "5", "6"]
-    candidates, cut = prompt.candidates(said.text, said.finish_reason)
-    assert (len(candidates), cut) == (4, False)
+    reply = prompt.read(said.text, said.finish_reason, len(shown))
+    assert (len(reply.candidates), reply.lost) == (4, ())
 
 
 @pytest.mark.parametrize("k", [1, 4, 10_000])
