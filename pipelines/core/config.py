@@ -150,15 +150,44 @@ class Given(Strict):
 AnyInstructions = Annotated[Instructions | Given, Field(discriminator="kind"), by_default("rounds")]
 
 
+class Instances(Strict):
+    """Examples of each instruction, with inputs and outputs: Self-Instruct's second to fourth pass.
+
+    First the teacher says whether a task is answered with one label of a few; then it writes examples, the input
+    first or, for such tasks, the label first.
+    """
+
+    teacher: str
+    task_type_prompt: str = "task-type"
+    input_first_prompt: str = "input-first"
+    output_first_prompt: str = "output-first"
+    task_type_sampling: Sampling = Sampling(temperature=0, max_tokens=3)
+    sampling: Sampling = Sampling(temperature=0, presence_penalty=1.5, max_tokens=350)
+    most: int = Field(5, ge=1, le=50, description="examples to keep of one instruction")
+
+
 class Answers(Strict):
     """Answers to every instruction, by a chat teacher."""
 
+    kind: Literal["chat"] = "chat"
     teacher: str
     samples: int = Field(1, ge=1, le=64, description="answers per instruction, each drawn with a seed of its own")
     sampling: Sampling = Sampling()
     cut_off: Literal["keep", "drop"] = Field(
         "keep", description="an answer that hit max_tokens: train on what is there (no end token), or drop it"
     )
+
+
+class OwnAnswers(Strict):
+    """The answers that come with the tasks: seeds' own, triples', instances'. Nobody is asked."""
+
+    kind: Literal["own"]
+    turns: Literal["plain", "varied"] = Field(
+        "plain", description="the user's turn: instruction and input; or in one of several shapes, chosen by hash"
+    )
+
+
+AnyAnswers = Annotated[Answers | OwnAnswers, Field(discriminator="kind"), by_default("chat")]
 
 
 class PrunedStudent(Strict):

@@ -11,8 +11,10 @@ from pydantic import BaseModel, Field, TypeAdapter, model_validator
 
 from pipelines.core.config import (
     Answers,
+    AnyAnswers,
     AnyInstructions,
     Evaluate,
+    Instances,
     PrunedStudent,
     Seeds,
     SplitSeeds,
@@ -44,7 +46,8 @@ class DataRecipe(Recipe):
 
     seeds: Seeds = Seeds()
     instructions: AnyInstructions
-    answers: Answers
+    instances: Instances | None = None
+    answers: AnyAnswers
 
 
 class Generate(DataRecipe):
@@ -65,7 +68,8 @@ class Distil(DataRecipe):
     def tokens_from(self) -> str:
         """The teacher whose tokenizer and chat template the student's examples are rendered with."""
         init = self.student.init
-        return init.teacher if isinstance(init, PrunedStudent) else (self.student.signals or self.answers.teacher)
+        writer = self.answers.teacher if isinstance(self.answers, Answers) else self.evaluate.teacher
+        return init.teacher if isinstance(init, PrunedStudent) else (self.student.signals or writer)
 
     @model_validator(mode="after")
     def _signals_meet(self) -> "Distil":

@@ -6,12 +6,16 @@ Knows which settings enter each stage's key. Builds inert stages; starts nothing
 from functools import partial
 from typing import Any
 
-from pipelines.core.config import Given, Instructions
+from pydantic import BaseModel
+
+from pipelines.core.config import Answers, Given, Instances, Instructions
+from pipelines.core.errors import UserError
 from pipelines.core.recipe import DataRecipe
 from pipelines.core.stage import Outcome, Stage, StageRun
-from pipelines.generate import filters, given, instructions, seeds
+from pipelines.generate import filters, given, instructions, own_answers, seeds
 from pipelines.generate.answers import AnswerWork
-from pipelines.generate.prompts import InstructionPrompt
+from pipelines.generate.instances import InstanceWork, TaskTypeWork
+from pipelines.generate.prompts import InstructionPrompt, Prompt
 from pipelines.generate.teacher import Faculty
 from pipelines.generate.work import Work, run_rows
 
@@ -33,25 +37,40 @@ class DataStages:
         run = partial(seeds.run, recipe.seeds, recipe.seed, recipe.instructions.max_rouge_l)
         return Stage("seeds", 3, config, {}, run)
 
-    def instructions(self, seed: Stage) -> Stage:
-        """The tasks to be answered, in the recipe's way."""
+    def tasks(self, seed: Stage) -> list[Stage]:
+        """The stages from the seeds to the tasks that are answered, which the last of them holds."""
+        written = self._instructions(seed)
+        return (
+            [written]
+            if self._recipe.instances is None
+            else [written, *self._instances(self._recipe.instances, written)]
+        )
+
+    def answers(self, source: Stage) -> Stage:
+        """The answers to the tasks, in the recipe's way."""
+        config = self._recipe.answers
+        if isinstance(config, Answers):
+            return self.asked("answers", config, source)
+        self._check_own_answers()
+        content = config.model_dump(mode="json")
+        return Stage("answers", 1, content, {"source": source}, partial(own_answers.run, config), "the tasks' own")
+
+    def asked(self, name: str, config: Answers, source: Stage) -> Stage:
+        """Answers by a chat teacher."""
+        content = {**config.model_dump(mode="json", exclude={"teacher"}), "teacher": self._digest(config.teacher)}
+
+        def run(stage: StageRun) -> Outcome:
+            work = AnswerWork(name, config, self._faculty.identity(config.teacher))
+            return self._rows(work, config.teacher, name, stage)
+
+        estimate = f"{config.samples} each, up to {config.sampling.max_tokens} tokens"
+        return Stage(name, 2, content, {"source": source}, run, estimate)
+
+    def _instructions(self, seed: Stage) -> Stage:
         config = self._recipe.instructions
         if isinstance(config, Given):
             return Stage("instructions", 1, {"kind": config.kind}, {"seeds": seed}, given.run)
         return self._rounds(config, seed)
-
-    def answers(self, name: str, source: Stage, teacher: str) -> Stage:
-        config = self._recipe.answers
-        if name == "references":
-            config = config.model_copy(update={"samples": 1})
-        content = {**config.model_dump(mode="json", exclude={"teacher"}), "teacher": self._digest(teacher)}
-
-        def run(stage: StageRun) -> Outcome:
-            work = AnswerWork(name, config, self._faculty.identity(teacher))
-            return self._rows(work, teacher, name, stage)
-
-        estimate = f"{config.samples} each, up to {config.sampling.max_tokens} tokens"
-        return Stage(name, 2, content, {"source": source}, run, estimate)
 
     def _rounds(self, config: Instructions, seed: Stage) -> Stage:
         content = {
@@ -65,8 +84,47 @@ class DataStages:
         run = partial(instructions.run, config, self._faculty, self._recipe.seed)
         return Stage("instructions", 4, content, {"seeds": seed}, run, f"{config.target:,} new instructions")
 
+    def _instances(self, config: Instances, source: Stage) -> list[Stage]:
+        """Passes 2 to 4 of Self-Instruct."""
+        type_prompt = Prompt.load(config.task_type_prompt, "instances.task_type_prompt", ["task"])
+        input_first = Prompt.load(config.input_first_prompt, "instances.input_first_prompt", ["task"])
+        output_first = Prompt.load(config.output_first_prompt, "instances.output_first_prompt", ["task"])
+        teacher = self._digest(config.teacher)
+
+        def run_types(stage: StageRun) -> Outcome:
+            work = TaskTypeWork(self._faculty.identity(config.teacher), config, type_prompt)
+            return self._rows(work, config.teacher, "task_types", stage)
+
+        def run_instances(stage: StageRun) -> Outcome:
+            identity = self._faculty.identity(config.teacher)
+            work = InstanceWork("instances", identity, config, input_first, output_first)
+            return self._rows(work, config.teacher, "instances", stage)
+
+        asked = {"teacher": teacher, "prompt": type_prompt.digest, **_plain(config, "task_type_sampling")}
+        types = Stage("task_types", 1, asked, {"source": source}, run_types, "one yes or no each")
+        prompts = {"input_first": input_first.digest, "output_first": output_first.digest}
+        asked = {"teacher": teacher, **prompts, **_plain(config, "sampling", "most")}
+        estimate = f"up to {config.most} examples each, in {config.sampling.max_tokens} tokens"
+        return [types, Stage("instances", 1, asked, {"source": types}, run_instances, estimate)]
+
+    def _check_own_answers(self) -> None:
+        """UserError where no task could have an answer of its own but the seeds."""
+        config = self._recipe.instructions
+        if self._recipe.instances is None and isinstance(config, Instructions):
+            shape = InstructionPrompt.load(config.prompt).shape
+            if shape != "triples":
+                raise UserError(
+                    f"answers.kind: 'own', but instructions.prompt: {config.prompt!r} asks for instructions alone; "
+                    "take the prompt 'triples', add a section `instances`, or let a teacher answer (kind: chat)"
+                )
+
     def _rows(self, work: Work[Any], teacher: str, name: str, stage: StageRun) -> Outcome:
         return run_rows(work, self._faculty, teacher, name, stage.inputs["source"].folder, stage)
 
     def _digest(self, teacher: str) -> str:
         return self._faculty.identity(teacher).digest
+
+
+def _plain(config: BaseModel, *names: str) -> dict[str, Any]:
+    """Some settings as they enter a key."""
+    return config.model_dump(mode="json", include=set(names))

@@ -10,7 +10,7 @@ Knows which stage feeds which, and which settings enter each stage's key. Builds
 from functools import partial
 
 from cluster.models import resolve
-from pipelines.core.config import FakeTeacher, GivenStudent, PrunedStudent
+from pipelines.core.config import Answers, FakeTeacher, GivenStudent, PrunedStudent
 from pipelines.core.recipe import Distil
 from pipelines.core.stage import Outcome, Stage, StageRun
 from pipelines.generate import held_out
@@ -26,15 +26,15 @@ def stages(recipe: Distil, faculty: ClusterFaculty) -> list[Stage]:
     """The whole run, in order. UserError for a file or model that is not there."""
     made = _Builder(recipe, faculty)
     seed = made.seeds()
-    pool = made.instructions(seed)
-    apart = made.held_out(seed, pool)
-    answers = made.answers("answers", pool, recipe.answers.teacher)
-    references = made.answers("references", apart, recipe.evaluate.teacher)
+    tasks = made.tasks(seed)
+    apart = made.held_out(seed, tasks[-1])
+    answers = made.answers(tasks[-1])
+    references = made.references(apart)
     shown = made.examples(answers)
     signals = [made.soft_targets(shown)] if recipe.student.signals else []
     first = made.student_init(shown)
     trained = made.student(shown, signals, first)
-    return [seed, pool, apart, answers, references, shown, *signals, first, trained,
+    return [seed, *tasks, apart, answers, references, shown, *signals, first, trained,
             made.evaluate(references, first, trained)]  # fmt: skip
 
 
@@ -48,6 +48,12 @@ class _Builder(DataStages):
         max_rouge_l = self._recipe.instructions.max_rouge_l
         config = {"max_rouge_l": max_rouge_l}
         return Stage("held_out", 2, config, {"seeds": seed, "pool": pool}, partial(held_out.run, max_rouge_l))
+
+    def references(self, apart: Stage) -> Stage:
+        """The teacher's own answers to the held-out tasks, asked for as the training answers are."""
+        config, answers = self._recipe.evaluate, self._recipe.answers
+        alike = answers if isinstance(answers, Answers) else Answers(teacher=config.teacher, sampling=config.sampling)
+        return self.asked("references", alike.model_copy(update={"teacher": config.teacher, "samples": 1}), apart)
 
     def examples(self, answers: Stage) -> Stage:
         max_length = self._recipe.student.train.max_length

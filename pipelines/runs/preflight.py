@@ -8,9 +8,10 @@ import shutil
 from typing import Any
 
 from pipelines.core.chat import ChatTokenizer
-from pipelines.core.config import FakeTeacher, Given, GivenStudent, Instructions, PrunedStudent
+from pipelines.core.config import FakeTeacher, Given, GivenStudent, OwnAnswers, PrunedStudent
 from pipelines.core.errors import UserError
 from pipelines.core.recipe import AnyRecipe, DataRecipe, Distil, Recipe
+from pipelines.runs import estimates
 from serving.faculty import ClusterFaculty
 
 GIB = 2**30
@@ -22,10 +23,10 @@ def local_facts(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[str]:
     facts = [_model_fact(name, recipe, faculty) for name in recipe.teachers]
     _check_windows(recipe)
     _check_disk()
-    facts.append(_written_tokens(recipe))
+    facts += estimates.tokens(recipe)
     if isinstance(recipe, Distil):
         _check_layers(recipe, faculty)
-        facts += [_examples(recipe), *_memory_estimate(recipe, faculty)]
+        facts += [estimates.examples(recipe), *_memory_estimate(recipe, faculty)]
     return facts + [f"note: {note}" for note in recipe.notes]
 
 
@@ -89,8 +90,9 @@ def _check_layers(recipe: Distil, faculty: ClusterFaculty) -> None:
 
 
 def _check_windows(recipe: DataRecipe) -> None:
-    for where, section in (("instructions", recipe.instructions), ("answers", recipe.answers)):
-        if isinstance(section, Given):
+    sections = {"instructions": recipe.instructions, "instances": recipe.instances, "answers": recipe.answers}
+    for where, section in sections.items():
+        if section is None or isinstance(section, Given | OwnAnswers):
             continue
         spec, wanted = recipe.teachers[section.teacher], section.sampling.max_tokens
         if not isinstance(spec, FakeTeacher) and wanted >= spec.engine.max_model_len:
@@ -105,7 +107,7 @@ def _check_token_maps(recipe: Distil, faculty: ClusterFaculty) -> None:
     if not isinstance(recipe.student.init, GivenStudent):
         return
     mine = ChatTokenizer(recipe.student.init.model).vocabulary()
-    for name in {recipe.answers.teacher, recipe.student.signals} - {None}:
+    for name in {recipe.tokens_from, recipe.student.signals} - {None}:
         theirs = faculty.tokenizer(str(name)).vocabulary()
         different = [t for t, id in theirs.items() if mine.get(t, id) != id or t not in mine]
         if different and recipe.student.signals == name:
@@ -114,23 +116,6 @@ def _check_token_maps(recipe: Distil, faculty: ClusterFaculty) -> None:
                 f"{len(theirs):,}, for example {different[0]!r}), so the teacher's distributions mean nothing to the "
                 f"student. Take a student of the same family, or drop 'kd' from student.train.losses"
             )
-
-
-def _written_tokens(recipe: DataRecipe) -> str:
-    answers = recipe.answers
-    if not isinstance(recipe.instructions, Instructions):
-        return f"tokens: up to {answers.samples * answers.sampling.max_tokens:,} written for each seed task"
-    rows = recipe.instructions.target + recipe.seeds.held_out
-    most = (recipe.instructions.target * answers.samples + recipe.seeds.held_out) * answers.sampling.max_tokens
-    return f"tokens: up to {most:,} written for answers to about {rows:,} prompts (plus the training seeds)"
-
-
-def _examples(recipe: Distil) -> str:
-    epochs = recipe.student.train.epochs
-    if not isinstance(recipe.instructions, Instructions):
-        return f"training: {epochs} epoch(s) over the answers"
-    rows = recipe.instructions.target * recipe.answers.samples
-    return f"training: about {rows * epochs:,} examples (plus the training seeds)"
 
 
 def _check_disk() -> None:

@@ -10,7 +10,8 @@ from pipelines.core.config import Sampling
 from pipelines.core.records import Completion, Instruction, SoftTargets
 from pipelines.core.signals import unpack
 from pipelines.generate.fake import TOP, FakeTeacher
-from pipelines.generate.prompts import InstructionPrompt
+from pipelines.generate.instances import exemplified, judge, labelled
+from pipelines.generate.prompts import InstructionPrompt, Prompt
 from pipelines.generate.teacher import ScoreRequest, TeacherId, score_request, write_request
 
 TEACHER = TeacherId("main", "fake-digest")
@@ -57,6 +58,22 @@ def test_a_list_is_gone_on_with(fake: FakeTeacher) -> None:
     assert [line.split(".")[0] for line in said.text.splitlines()[1:]] == ["4", "5", "6"]
     reply = prompt.read(said.text, said.finish_reason, len(shown))
     assert (len(reply.candidates), reply.lost) == (4, ())
+
+
+def test_a_reply_has_the_format_that_the_prompt_asks_for(fake: FakeTeacher) -> None:
+    shown = [Instruction("i", text, "", "seed", "train", (), "", "Yes.") for text in ("List ten rivers.", "Name two.")]
+    for name, found in (("triples", 3), ("tagged", 1), ("tagged-open", 1)):
+        prompt = InstructionPrompt.load(name)
+        said = write(fake, prompt.render(shown))
+        reply = prompt.read(said.text, said.finish_reason, len(shown))
+        assert (len(reply.candidates), reply.lost) == (found, ()), name
+    for name, read in (("input-first", exemplified), ("output-first", labelled)):
+        said = write(fake, Prompt.load(name, "instances", ["task"]).render(task="Name two."))
+        judged = judge(read(said.text), False, 5, "t")
+        assert [reason for _, reason in judged] == ["", ""], name
+    short = Sampling(max_tokens=8)
+    asked = [write_request(TEACHER, "One label?", short, is_chat=False, ordinal=n) for n in range(9)]
+    assert {asyncio.run(fake.write(request)).text for request in asked} == {" Yes", " No"}
 
 
 @pytest.mark.parametrize("k", [1, 4, 10_000])
