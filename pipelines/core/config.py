@@ -166,6 +166,20 @@ class Instances(Strict):
     most: int = Field(5, ge=1, le=50, description="examples to keep of one instruction")
 
 
+class Reasoning(Strict):
+    """A teacher that thinks aloud before it answers: which marks stand around its thoughts, and what becomes of them.
+
+    `drop` leaves them in the ledger alone; `keep` stores them beside each answer; `train` also trains on them, as the
+    beginning of the assistant's turn: open mark, thoughts, close mark, an empty line, the answer. (A chat template that
+    rewrites such a turn is refused, as its tokens could not be placed.)
+    """
+
+    open: str = Field("<think>", min_length=1)
+    close: str = Field("</think>", min_length=1)
+    opened: bool = Field(False, description="the chat template writes the open mark, so replies begin with thoughts")
+    keep: Literal["drop", "keep", "train"] = "drop"
+
+
 class Answers(Strict):
     """Answers to every instruction, by a chat teacher."""
 
@@ -176,6 +190,7 @@ class Answers(Strict):
     cut_off: Literal["keep", "drop"] = Field(
         "keep", description="an answer that hit max_tokens: train on what is there (no end token), or drop it"
     )
+    reasoning: Reasoning | None = Field(None, description="for teachers that think aloud; without it nothing is cut")
 
 
 class OwnAnswers(Strict):

@@ -16,6 +16,7 @@ from pipelines.core.config import (
     Evaluate,
     Instances,
     PrunedStudent,
+    Reasoning,
     Seeds,
     SplitSeeds,
     Strict,
@@ -70,6 +71,16 @@ class Distil(DataRecipe):
         init = self.student.init
         writer = self.answers.teacher if isinstance(self.answers, Answers) else self.evaluate.teacher
         return init.teacher if isinstance(init, PrunedStudent) else (self.student.signals or writer)
+
+    @property
+    def reasoning(self) -> Reasoning | None:
+        """The marks around the teacher's thoughts, where it thinks aloud."""
+        return self.answers.reasoning if isinstance(self.answers, Answers) else None
+
+    @property
+    def trained_reasoning(self) -> Reasoning | None:
+        """The same, where the student learns to think aloud too."""
+        return self.reasoning if self.reasoning and self.reasoning.keep == "train" else None
 
     @model_validator(mode="after")
     def _signals_meet(self) -> "Distil":

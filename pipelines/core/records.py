@@ -65,6 +65,7 @@ class Answer:
     text: str
     finish_reason: str
     sample: int = 0  # which of its instruction's answers
+    reasoning: str = ""  # what the teacher thought before it answered, where the recipe keeps that
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,10 +58,16 @@ class _Builder(DataStages):
     def examples(self, answers: Stage) -> Stage:
         max_length = self._recipe.student.train.max_length
         teacher = self._recipe.tokens_from
-        config = {"max_length": max_length, "tokenizer": self._faculty.model(teacher).digest, "method": "sft"}
+        marks = self._recipe.trained_reasoning
+        config = {
+            "max_length": max_length,
+            "tokenizer": self._faculty.model(teacher).digest,
+            "method": "sft",
+            "reasoning": marks and marks.model_dump(mode="json"),
+        }
 
         def run(stage: StageRun) -> Outcome:
-            return examples.run(self._faculty.tokenizer(teacher), max_length, stage)
+            return examples.run(self._faculty.tokenizer(teacher), max_length, marks, stage)
 
         return Stage("examples", 2, config, {"answers": answers}, run)
 
@@ -103,11 +109,12 @@ class _Builder(DataStages):
         return Stage("student", 2, config, inputs, run, f"{train.epochs} epoch(s)")
 
     def evaluate(self, references: Stage, first: Stage, trained: Stage) -> Stage:
-        config, seed = self._recipe.evaluate, self._recipe.seed
+        config, seed, marks = self._recipe.evaluate, self._recipe.seed, self._recipe.reasoning
         content = {
             **config.model_dump(mode="json", exclude={"teacher"}),
             "teacher": self._digest(config.teacher),
             "seed": seed,
+            "reasoning": marks and marks.model_dump(mode="json"),
         }
 
         def run(stage: StageRun) -> Outcome:
@@ -118,10 +125,10 @@ class _Builder(DataStages):
             name, teacher = config.teacher, None
             if not isinstance(self._recipe.teachers[name], FakeTeacher):
                 teacher = (self._faculty.served(name), self._faculty.serve_teacher(name))
-            return evaluate.run(config, seed, self._faculty.endpoints, teacher, students, stage)
+            return evaluate.run(config, seed, marks, self._faculty.endpoints, teacher, students, stage)
 
         inputs = {"references": references, "init": first, "student": trained}
-        return Stage("evaluate", 1, content, inputs, run, "teacher, student before and after")
+        return Stage("evaluate", 2, content, inputs, run, "teacher, student before and after")
 
     def _served(self, name: str, stage: StageRun, role: str) -> Served:
         done = stage.inputs[role]

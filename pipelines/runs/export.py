@@ -75,6 +75,7 @@ def _answered(done: Mapping[str, Done]) -> Iterator[Conversation]:
             "origin": task.origin,
             "parents": task.parents,
             "finish_reason": answer.finish_reason,
+            **({"reasoning": answer.reasoning} if answer.reasoning else {}),
         }
         turns = (task.text, answer.text)
         id = Conversation.make_id("", turns, task.input)
