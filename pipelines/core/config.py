@@ -4,7 +4,7 @@ Knows names, bounds and how a section's fields depend on each other. Which metho
 `recipe.py`; `recipe_file.py` reads the YAML and turns errors into lines a user can act on.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -111,7 +111,24 @@ class SplitSeeds(Seeds):
     held_out: int = Field(32, ge=2)
 
 
-class Instructions(Strict):
+class Filtered(Strict):
+    """What a new instruction must be like."""
+
+    filters: tuple[str, ...] = ("length", "keywords", "start")
+    min_words: int = Field(4, ge=1)
+    max_words: int = Field(150, ge=1)
+    max_rouge_l: float = Field(
+        0.7, gt=0, le=1, description="F1 with what is held out, and with what it must not repeat"
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_words > self.max_words:
+            raise ValueError(f"min_words ({self.min_words}) is above max_words ({self.max_words})")
+        return self
+
+
+class Instructions(Filtered):
     """Rounds of new instructions (Self-Instruct, arXiv 2212.10560, section 2; filters of its released code)."""
 
     kind: Literal["rounds"] = "rounds"
@@ -128,16 +145,6 @@ class Instructions(Strict):
     samples: int = Field(1, ge=1, le=64, description="completions of each prompt; they share a group")
     max_rounds: int = Field(50, ge=1)
     sampling: Sampling = Sampling(temperature=0.9, max_tokens=192)
-    filters: tuple[str, ...] = ("length", "keywords", "start")
-    min_words: int = Field(4, ge=1)
-    max_words: int = Field(150, ge=1)
-    max_rouge_l: float = Field(0.7, gt=0, le=1)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "Instructions":
-        if self.min_words > self.max_words:
-            raise ValueError(f"min_words ({self.min_words}) is above max_words ({self.max_words})")
-        return self
 
 
 class Given(Strict):
@@ -147,7 +154,22 @@ class Given(Strict):
     max_rouge_l: float = Field(0.7, gt=0, le=1, description="with the held-out tasks")
 
 
-AnyInstructions = Annotated[Instructions | Given, Field(discriminator="kind"), by_default("rounds")]
+class Evolved(Filtered):
+    """The seed tasks, and what a teacher makes of them by rewriting: each generation rewrites the one before."""
+
+    kind: Literal["evolved"]
+    teacher: str
+    generations: int = Field(2, ge=1, le=8)
+    ways: tuple[str, ...] = Field(
+        tuple(f"evolve-chat/{way}" for way in ("constraints", "deepen", "concretise", "reasoning", "breadth")),
+        min_length=1,
+        description="prompts that ask for a rewriting; each task meets one of them, chosen by hash",
+    )
+    sampling: Sampling = Sampling(temperature=0.9, max_tokens=256)
+    max_rouge_l_with_parent: float = Field(0.8, gt=0, le=1, description="above it a task was not rewritten")
+
+
+AnyInstructions = Annotated[Instructions | Given | Evolved, Field(discriminator="kind"), by_default("rounds")]
 
 
 class Instances(Strict):

@@ -8,12 +8,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pipelines.core.config import Answers, Given, Instances, Instructions
+from pipelines.core.config import Answers, Evolved, Given, Instances, Instructions
 from pipelines.core.errors import UserError
 from pipelines.core.recipe import DataRecipe
 from pipelines.core.stage import Outcome, Stage, StageRun
-from pipelines.generate import filters, given, instructions, own_answers, seeds
+from pipelines.generate import evolved, filters, given, instructions, own_answers, seeds
 from pipelines.generate.answers import AnswerWork
+from pipelines.generate.evolved import EvolveWork
 from pipelines.generate.instances import InstanceWork, TaskTypeWork
 from pipelines.generate.prompts import InstructionPrompt, Prompt
 from pipelines.generate.teacher import Faculty
@@ -39,12 +40,8 @@ class DataStages:
 
     def tasks(self, seed: Stage) -> list[Stage]:
         """The stages from the seeds to the tasks that are answered, which the last of them holds."""
-        written = self._instructions(seed)
-        return (
-            [written]
-            if self._recipe.instances is None
-            else [written, *self._instances(self._recipe.instances, written)]
-        )
+        config, written = self._recipe.instances, self._instructions(seed)
+        return written if config is None else [*written, *self._instances(config, written[-1])]
 
     def answers(self, source: Stage) -> Stage:
         """The answers to the tasks, in the recipe's way."""
@@ -66,11 +63,12 @@ class DataStages:
         estimate = f"{config.samples} each, up to {config.sampling.max_tokens} tokens"
         return Stage(name, 2, content, {"source": source}, run, estimate)
 
-    def _instructions(self, seed: Stage) -> Stage:
+    def _instructions(self, seed: Stage) -> list[Stage]:
         config = self._recipe.instructions
         if isinstance(config, Given):
-            return Stage("instructions", 1, {"kind": config.kind}, {"seeds": seed}, given.run)
-        return self._rounds(config, seed)
+            return [Stage("instructions", 1, {"kind": config.kind}, {"seeds": seed}, given.run)]
+        filters.chain(config)  # an unknown filter is the user's mistake, told before anything starts
+        return [self._rounds(config, seed)] if isinstance(config, Instructions) else self._evolved(config, seed)
 
     def _rounds(self, config: Instructions, seed: Stage) -> Stage:
         content = {
@@ -80,9 +78,35 @@ class DataStages:
             "teacher": self._digest(config.teacher),
             "seed": self._recipe.seed,
         }
-        filters.chain(config)  # an unknown filter is the user's mistake, told before anything starts
         run = partial(instructions.run, config, self._faculty, self._recipe.seed)
         return Stage("instructions", 4, content, {"seeds": seed}, run, f"{config.target:,} new instructions")
+
+    def _evolved(self, config: Evolved, seed: Stage) -> list[Stage]:
+        """Generations, each rewriting the one before, and all of them together."""
+        generations = [seed]
+        for number in range(1, config.generations + 1):
+            generations.append(self._generation(config, number, generations[-1]))
+        content = {
+            **_plain(config, "kind", "min_words", "max_words", "max_rouge_l"),
+            "filters": filters.content_key(config),
+        }
+        inputs = {stage.name: stage for stage in generations}
+        return [*generations[1:], Stage("instructions", 1, content, inputs, partial(evolved.gather, config))]
+
+    def _generation(self, config: Evolved, number: int, source: Stage) -> Stage:
+        name = f"evolved_{number}"
+        prompts = tuple(Prompt.load(way, "instructions.ways", ["task"]) for way in config.ways)
+        content = {
+            **_plain(config, "sampling", "max_rouge_l_with_parent"),
+            "prompts": [prompt.digest for prompt in prompts],
+            "teacher": self._digest(config.teacher),
+        }
+
+        def run(stage: StageRun) -> Outcome:
+            work = EvolveWork(name, self._faculty.identity(config.teacher), config, prompts)
+            return self._rows(work, config.teacher, name, stage)
+
+        return Stage(name, 1, content, {"source": source}, run, "one rewriting each")
 
     def _instances(self, config: Instances, source: Stage) -> list[Stage]:
         """Passes 2 to 4 of Self-Instruct."""
@@ -110,13 +134,13 @@ class DataStages:
     def _check_own_answers(self) -> None:
         """UserError where no task could have an answer of its own but the seeds."""
         config = self._recipe.instructions
-        if self._recipe.instances is None and isinstance(config, Instructions):
-            shape = InstructionPrompt.load(config.prompt).shape
-            if shape != "triples":
-                raise UserError(
-                    f"answers.kind: 'own', but instructions.prompt: {config.prompt!r} asks for instructions alone; "
-                    "take the prompt 'triples', add a section `instances`, or let a teacher answer (kind: chat)"
-                )
+        if self._recipe.instances is not None or isinstance(config, Given):
+            return
+        if isinstance(config, Evolved) or InstructionPrompt.load(config.prompt).shape != "triples":
+            raise UserError(
+                "answers.kind: 'own', but the new instructions come without answers; take instructions.prompt: "
+                "'triples', add a section `instances`, or let a teacher answer (kind: chat)"
+            )
 
     def _rows(self, work: Work[Any], teacher: str, name: str, stage: StageRun) -> Outcome:
         return run_rows(work, self._faculty, teacher, name, stage.inputs["source"].folder, stage)

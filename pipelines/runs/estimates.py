@@ -3,7 +3,7 @@
 Knows the recipe's targets and max_tokens. Does not know models; what is not said by the recipe is not guessed.
 """
 
-from pipelines.core.config import Answers, Instructions
+from pipelines.core.config import Answers, Evolved, Instructions
 from pipelines.core.recipe import DataRecipe, Distil
 
 
@@ -16,6 +16,9 @@ def tokens(recipe: DataRecipe) -> list[str]:
             f"instructions: {config.target:,} new ones, at most {config.sampling.max_tokens:,} tokens a reply, in at "
             f"most {config.requests_per_round * config.samples * config.max_rounds:,} replies"
         )
+    if isinstance(config, Evolved):
+        most = config.generations * config.sampling.max_tokens
+        facts.append(f"instructions: {config.generations} rewriting(s) of each seed task, {most:,} tokens at most")
     if recipe.instances is not None:
         most = (recipe.instances.sampling.max_tokens + recipe.instances.task_type_sampling.max_tokens) * tasks
         facts.append(f"instances: up to {tasks * recipe.instances.most:,} tasks, {most:,} tokens")

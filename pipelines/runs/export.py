@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipelines.core import runner
-from pipelines.core.config import FakeTeacher, Given, OwnAnswers
+from pipelines.core.config import Evolved, FakeTeacher, Given, OwnAnswers
 from pipelines.core.errors import UserError
 from pipelines.core.hashing import canonical
 from pipelines.core.parts import rows_of
@@ -119,6 +119,11 @@ def _instructions(recipe: DataRecipe) -> str:
     settings = recipe.instructions
     if isinstance(settings, Given):
         return "the seeds that are left, as they are."
+    if isinstance(settings, Evolved):
+        return (
+            f"the seeds that are left, and what `{settings.teacher}` made of them in {settings.generations} "
+            "generation(s) of rewriting."
+        )
     return f"the seeds that are left, and new ones by `{settings.teacher}`."
 
 
@@ -145,10 +150,11 @@ def _instruction_filters(recipe: DataRecipe) -> list[str]:
     settings = recipe.instructions
     if isinstance(settings, Given):
         return []
-    return [
-        f"Instructions: {', '.join(settings.filters)}; {settings.min_words} to {settings.max_words} words; "
-        f"ROUGE-L at most {settings.max_rouge_l} with every other one and with the held-out tasks."
-    ]
+    limits = f"Instructions: {', '.join(settings.filters)}; {settings.min_words} to {settings.max_words} words; "
+    if isinstance(settings, Evolved):
+        apart = f"at most {settings.max_rouge_l_with_parent} with the task it was made of"
+        return [f"{limits}ROUGE-L at most {settings.max_rouge_l} with the held-out tasks, {apart}."]
+    return [f"{limits}ROUGE-L at most {settings.max_rouge_l} with every other one and with the held-out tasks."]
 
 
 def _teacher(recipe: Recipe, name: str) -> str:

@@ -115,3 +115,12 @@ def test_tagged(start: Start) -> None:
 def test_answer_given(start: Start) -> None:
     shipped = start("answer-given")
     assert len(shipped.answers()) == len(shipped.tasks("instructions")) == 200
+
+
+def test_evol(start: Start) -> None:
+    shipped = start("evol", ROOM)
+    assert [f.stage.name for f in shipped.finished] == ["seeds", "evolved_1", "evolved_2", "instructions", "answers"]
+    generations = [{task.id: task for task in shipped.tasks(f"evolved_{n}")} for n in (1, 2)]
+    assert all(set(task.parents) <= generations[0].keys() for task in generations[1].values())
+    assert len(shipped.answers()) == len(shipped.tasks("instructions")) > 500
+    assert_whole(shipped, "instructions")
