@@ -84,7 +84,7 @@ class _Builder(DataStages):
     def student_init(self, shown: Stage) -> Stage:
         init = self._recipe.student.init
         if isinstance(init, GivenStudent):
-            return student.given(init, resolve(init.model, "student.init.model").digest)
+            return student.given(resolve(init.model, "student.init.model"))
         model = self._faculty.model(init.teacher)
         config = {**init.model_dump(mode="json", exclude={"teacher"}), "teacher": model.digest}
 
