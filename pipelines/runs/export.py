@@ -103,7 +103,7 @@ def _run_provenance(recipe: DataRecipe, run: str, done: Mapping[str, Done]) -> P
             if name != "examples"
         ],
         lineage="Seed, instruction, answer: `extra` holds `answer_id`, `instruction_id`, and in `parents` the ids of "
-        "the instructions that the teacher was shown (none for a seed). "
+        "the instructions that the teacher was shown or made it of (none for a seed). "
         f"`tutelage trace ANSWER_ID` follows a row of `{run}` back to its seeds.",
         written_with=_program(),
     )
