@@ -146,6 +146,13 @@ class Instructions(Filtered):
     max_rounds: int = Field(50, ge=1)
     sampling: Sampling = Sampling(temperature=0.9, max_tokens=192)
 
+    @model_validator(mode="after")
+    def _has_room(self) -> Self:
+        shown = self.seed_examples + self.own_examples
+        if self.list_end is not None and self.list_end < shown + 2:
+            raise ValueError(f"list_end ({self.list_end}) leaves no room after {shown} examples")
+        return self
+
 
 class Given(Strict):
     """The seed tasks that are not held out, as they are: a file's or an imported folder's prompts."""

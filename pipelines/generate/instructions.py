@@ -8,6 +8,7 @@ goes on where it was, and a larger target extends. Candidates are taken in id or
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -49,6 +50,7 @@ class Rounds:
     prompt: InstructionPrompt
     kept: list[Instruction] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
+    asked: Counter[str] = field(default_factory=Counter)  # how often each prompt was, as examples may meet again
 
     def drop(self, reason: str, text: str, detail: str, *key: str) -> None:
         self.dropped.append(Dropped(key_of(STAGE, reason, text, *key), STAGE, reason, text, detail))
@@ -151,10 +153,9 @@ def prompts(rounds: Rounds, teacher: TeacherId, seed: int, number: int) -> list[
         text, stop = prompt.render(shown), prompt.stop(len(shown), config.list_end)
         sampling = config.sampling.model_copy(update={"stop": (*config.sampling.stop, *stop)})
         group = key_of("group", teacher.digest, text)
-        for sample in range(config.samples):
-            # The ordinal also keeps two requests apart that happen to show the same examples.
-            ordinal = (number * config.requests_per_round + n) * config.samples + sample
-            request = write_request(teacher, text, sampling, is_chat=prompt.is_chat, ordinal=ordinal)
+        for _ in range(config.samples):
+            request = write_request(teacher, text, sampling, is_chat=prompt.is_chat, ordinal=rounds.asked[text])
+            rounds.asked[text] += 1
             asked.append(Asked(request, shown, group))
     return asked
 

@@ -70,10 +70,10 @@ def triples(text: str, cut: bool, first: int) -> Reply:
     found = []
     for number, piece in enumerate(pieces, first):
         triple = _TRIPLE.match(piece)
-        if triple is None or int(triple[1]) != number:
+        instruction, input, output = (triple[n].strip() for n in (2, 3, 4)) if triple else ("", "", "")
+        if triple is None or int(triple[1]) != number or not instruction or not output:
             lost.append(("incomplete", piece))
             continue
-        instruction, input, output = (triple[n].strip() for n in (2, 3, 4))
         found.append(Candidate(one_line(instruction), "" if input.lower() in _NO_INPUT else input, output))
     return Reply(tuple(found), tuple(lost))
 

@@ -79,16 +79,18 @@ def test_triples_keep_numbers_and_marks_that_are_text(opened: str) -> None:
     assert reply.lost == ()
 
 
-def test_a_triple_that_is_cut_off_incomplete_or_out_of_order_is_lost_alone() -> None:
-    cut = triples(TRIPLES, True, 4)
-    assert ([c.text for c in cut.candidates], [reason for reason, _ in cut.lost]) == (["Sum up the text."], ["cut off"])
-    for bad in (
-        TRIPLES.replace("5. Output", "5. Result"),
-        TRIPLES.replace("5.", "7."),
-        TRIPLES.replace("5. I", "5. i"),
-    ):
-        reply = triples(bad, False, 4)
-        assert ([c.text for c in reply.candidates], [r for r, _ in reply.lost]) == (
-            ["Sum up the text."],
-            ["incomplete"],
-        )
+@pytest.mark.parametrize(
+    ("text", "cut", "reason"),
+    [
+        (TRIPLES, True, "cut off"),
+        (TRIPLES.replace("5. Output", "5. Result"), False, "incomplete"),
+        (TRIPLES.replace("5.", "7."), False, "incomplete"),
+        (TRIPLES.replace("5. I", "5. i"), False, "incomplete"),
+        (TRIPLES.replace("Cnut", ""), False, "incomplete"),
+        (TRIPLES.replace(" Name a king.", ""), False, "incomplete"),
+    ],
+)
+def test_a_triple_that_is_cut_off_incomplete_or_out_of_order_is_lost_alone(text: str, cut: bool, reason: str) -> None:
+    reply = triples(text, cut, 4)
+    assert [c.text for c in reply.candidates] == ["Sum up the text."]
+    assert [why for why, _ in reply.lost] == [reason]
