@@ -8,7 +8,7 @@ import json
 import math
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ _CONTENT = (
     "chat_template.jinja",
     "generation_config.json",
 )
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Model:
 
     ref: str
     digest: str
+    files: tuple[str, ...] | None = None  # all that are needed of it, None for every one
 
     def is_here(self) -> bool:
         """Whether `folder()` will answer at once."""
@@ -44,7 +46,7 @@ class Model:
         if self.ref.startswith("embedded:"):
             return embedded.unpack(self.ref.removeprefix("embedded:"), self.digest, cache_root())
         if match := _HUB.match(self.ref):
-            return _from_hub(match["repo"], match["commit"])
+            return _from_hub(match["repo"], match["commit"], self.files)
         return Path(self.ref).expanduser().resolve()
 
     def header(self) -> dict[str, Any]:
@@ -61,7 +63,7 @@ def resolve(ref: str, where: str) -> Model:
     """A reference to a model; UserError, naming the recipe's key `where`, for one that cannot be found."""
     if ref.startswith("embedded:"):
         name = ref.removeprefix("embedded:")
-        return Model(ref, _cached_digest(embedded.weights_file(name, where)))
+        return Model(ref, cached_digest(embedded.weights_file(name, where)))
     if _HUB.match(ref):
         return Model(ref, key_of("hub", ref))
     path = Path(ref).expanduser()
@@ -70,6 +72,17 @@ def resolve(ref: str, where: str) -> Model:
     if re.match(r"[\w.-]+/[\w.-]+\Z", ref):
         raise UserError(f"{where}: {ref!r} is no folder here; for the hub write {ref}@COMMIT (40 hex digits)")
     raise UserError(f"{where}: there is no model {ref!r}; give a folder, owner/name@COMMIT, or {embedded.names()}")
+
+
+def resolve_tokenizer(ref: str, where: str) -> Model:
+    """As `resolve`, where the model runs elsewhere and only its tokenizer is needed here: no weights."""
+    path = Path(ref).expanduser()
+    if not path.is_dir():
+        return replace(resolve(ref, where), files=_TOKENIZER)
+    if not (path / "tokenizer.json").is_file():
+        raise UserError(f"{where}: {path} has no tokenizer.json")
+    files = [path / name for name in _TOKENIZER if (path / name).is_file()]
+    return Model(ref, key_of("tokenizer", [[file.name, cached_digest(file)] for file in files]), _TOKENIZER)
 
 
 def parameter_count(folder: Path) -> int:
@@ -82,12 +95,12 @@ def parameter_count(folder: Path) -> int:
     return total
 
 
-def _from_hub(repo: str, commit: str) -> Path:
+def _from_hub(repo: str, commit: str, files: tuple[str, ...] | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repo, revision=commit))
+        return Path(snapshot_download(repo, revision=commit, allow_patterns=files and list(files)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(f"{repo}@{commit} cannot be fetched from the hub: {error}") from error
 
@@ -97,10 +110,10 @@ def _folder_digest(path: Path, where: str) -> str:
     if not (path / "config.json").is_file() or not weights:
         raise UserError(f"{where}: {path} is not a model folder (it needs config.json and *.safetensors)")
     files = [path / name for name in _CONTENT if (path / name).is_file()] + weights
-    return key_of("folder", [[file.name, _cached_digest(file)] for file in files])
+    return key_of("folder", [[file.name, cached_digest(file)] for file in files])
 
 
-def _cached_digest(file: Path) -> str:
+def cached_digest(file: Path) -> str:
     """A file's digest, remembered by path, size and time, so that `plan` answers at once for big models."""
     status = file.stat()
     note = cache_root() / "digests" / key_of(str(file.resolve()), status.st_size, status.st_mtime_ns)

@@ -73,5 +73,5 @@ def quiet_logs() -> None:
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
             handler.setLevel(logging.ERROR)
-    for name in ("ray", "ray.data", "ray.serve", "ray.train", "httpx", "httpcore", "openai"):
+    for name in ("ray", "ray.data", "ray.serve", "ray.train", "httpx", "httpx2", "httpcore2"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.core.errors import BudgetReached, UserError
+from pipelines.core.errors import BudgetReached, Unreachable, UserError
 from pipelines.core.progress import Budget, Progress
 from pipelines.formats import ExportFormat, ImportFormat
 
@@ -220,7 +220,7 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         _leave(2)
-    except BudgetReached as error:
+    except (BudgetReached, Unreachable) as error:
         print(f"{error}\nEverything so far is kept: run the same command again to go on.", file=sys.stderr)
         _leave(1)
     except KeyboardInterrupt:

@@ -1,113 +1,109 @@
-"""A client of our endpoints, through the `openai` package like any other client.
+"""Models behind an OpenAI-compatible address, as teachers (see teacher.Teacher).
 
-Knows the OpenAI API and vLLM's additions to it (prompts as token ids, prompt log-probabilities). Implements the
-Teacher protocol, so a served model can write and score for any stage.
+Knows what to put into a request and how to read the answer. `HostedModel` is asked in words and writes: any API.
+`ServedModel` is asked in token ids, vLLM's addition, and scores too: our own endpoints, or a user's.
 """
 
-import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from pipelines.core.chat import ChatTokenizer
-from pipelines.core.config import Sampling
+from pipelines.core.config import HTTPTeacher, Sampling
 from pipelines.core.records import Completion, SoftTargets
 from pipelines.core.signals import pack
 from pipelines.generate.teacher import Request, RequestFailed, ScoreRequest
+from serving.api import Address, Answered, Api
 
-AT_ONCE = 256
+CHAT, COMPLETIONS = "chat/completions", "completions"
+CHARACTERS_PER_TOKEN = 3  # for the pace only, which is set right by what the reply tells
 
 
-@dataclass(frozen=True)
-class Said:
-    """A chat answer."""
+class HostedModel:
+    """A model whose tokens we do not know. It takes users' turns (`chat`) or documents to go on with."""
 
-    text: str
-    finish_reason: str
-    output_tokens: int
+    def __init__(
+        self, api: Api, model: str, digest: str, *, chat: bool, extra: Mapping[str, Any] | None = None
+    ) -> None:
+        self._api, self._model, self._digest, self._chat, self._extra = api, model, digest, chat, extra or {}
+
+    async def write(self, request: Request) -> Completion:
+        assert request.is_chat == self._chat, "preflight lets no prompt through that this API cannot take"
+        turn = [{"role": "user", "content": request.prompt}]
+        asked: dict[str, Any] = {"messages": turn} if self._chat else {"prompt": request.prompt}
+        sampling = request.sampling
+        min_p = {"min_p": sampling.min_p} if sampling.min_p else {}  # not every API knows it
+        body = {"model": self._model, **asked, **_drawn(sampling, request.seed), **min_p, **self._extra}
+        most_tokens = len(request.prompt) // CHARACTERS_PER_TOKEN + sampling.max_tokens
+        answered = await self._api.ask(CHAT if self._chat else COMPLETIONS, _without_nulls(body), most_tokens)
+        return _completion(request, self._digest, answered)
+
+    async def score(self, request: ScoreRequest) -> SoftTargets:
+        raise AssertionError("the recipe lets no such teacher be asked for signals")
 
 
 class ServedModel:
-    """One model behind an OpenAI-compatible address. Belongs to one event loop."""
+    """A model on a vLLM server. Its requests name every sampling setting, as a server may have defaults of its own."""
 
-    def __init__(self, base_url: str, name: str, tokenizer: ChatTokenizer, digest: str = "") -> None:
-        from openai import AsyncOpenAI
-
-        self._client = AsyncOpenAI(base_url=base_url, api_key="none", max_retries=3, timeout=3600)
-        self._name, self._tokenizer, self._digest = name, tokenizer, digest
-        self._slots = asyncio.Semaphore(AT_ONCE)
+    def __init__(
+        self, api: Api, model: str, tokenizer: ChatTokenizer, digest: str = "", extra: Mapping[str, Any] | None = None
+    ) -> None:
+        self._api, self._model, self._tokenizer, self._digest = api, model, tokenizer, digest
+        self._extra = extra or {}
 
     async def write(self, request: Request) -> Completion:
-        options = _sampling(request.sampling, request.seed)
-        choice, usage = await self._complete(request.prompt_ids(self._tokenizer), options, return_token_ids=True)
-        ids = tuple(choice.token_ids)
-        return Completion(
-            request.id,
-            self._digest,
-            request.prompt,
-            choice.text,
-            ids,
-            str(choice.finish_reason),
-            usage.prompt_tokens,
-            len(ids),
-        )
+        sampling = request.sampling
+        settings = {"min_p": sampling.min_p, "top_k": 0, "repetition_penalty": 1.0, "return_token_ids": True}
+        options = {**_drawn(sampling, request.seed), **settings, **self._extra}
+        answered = await self._complete(request.prompt_ids(self._tokenizer), options, sampling.max_tokens)
+        return _completion(request, self._digest, answered)
 
     async def score(self, request: ScoreRequest) -> SoftTargets:
-        choice, _ = await self._complete(request.token_ids, _GREEDY, prompt_logprobs=request.k)
+        entries_P = await self._prompt_logprobs(request.token_ids, request.k)
         ids, logprobs = [], []
         for position in request.positions:
-            entries = choice.prompt_logprobs[position].items()
             # k + 1 entries where the actual token is outside the top k: it is left out of the candidates.
-            best = sorted(((int(t), e["logprob"]) for t, e in entries), key=lambda pair: -pair[1])[: request.k]
+            best = sorted(entries_P[position].items(), key=lambda pair: -pair[1])[: request.k]
             ids.append([token for token, _ in best])
             logprobs.append([value for _, value in best])
         return pack(request.id, request.example_id, request.positions, np.asarray(ids), np.asarray(logprobs))
 
     async def logprobs(self, token_ids: list[int]) -> list[float]:
         """Log-probability of each token given those before it; 0.0 for the first, which has none."""
-        choice, _ = await self._complete(token_ids, _GREEDY, prompt_logprobs=0)
-        later = zip(token_ids[1:], choice.prompt_logprobs[1:], strict=True)
-        return [0.0] + [float(entries[str(token)]["logprob"]) for token, entries in later]
+        entries_P = await self._prompt_logprobs(token_ids, 0)
+        return [0.0] + [entries[token] for token, entries in zip(token_ids[1:], entries_P[1:], strict=True)]
 
-    async def chat(self, user_turn: str, sampling: Sampling, seed: int) -> Said:
-        """Answer one user turn by the model's own chat template. Raises RequestFailed where it is refused."""
-        from openai import BadRequestError
+    async def _prompt_logprobs(self, token_ids: Sequence[int], k: int) -> list[dict[int, float]]:
+        """token -> log-probability at each position; none at the first."""
+        options = {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": k}
+        answered = await self._complete(token_ids, options, 1)
+        told = answered.choice.prompt_logprobs
+        if told is None:
+            raise RequestFailed("the reply has no prompt_logprobs; is this a vLLM server?")
+        return [{token: entry.logprob for token, entry in (entries or {}).items()} for entries in told]
 
-        messages = [{"role": "user", "content": user_turn}]
-        async with self._slots:
-            try:
-                response = await self._client.chat.completions.create(
-                    model=self._name, messages=messages, **_sampling(sampling, seed)
-                )
-            except BadRequestError as error:
-                raise RequestFailed(str(error)) from error
-        choice = response.choices[0]
-        return Said(choice.message.content or "", str(choice.finish_reason), response.usage.completion_tokens)
-
-    async def close(self) -> None:
-        await self._client.close()
-
-    async def _complete(self, token_ids: Sequence[int], options: dict[str, Any], **more: Any) -> tuple[Any, Any]:
-        """One completion of token ids; `more` are vLLM's own request fields."""
-        from openai import BadRequestError
-
-        extra = {**options.get("extra_body", {}), **more}
-        async with self._slots:
-            try:
-                response = await self._client.completions.create(
-                    model=self._name, prompt=list(token_ids), **{**options, "extra_body": extra}
-                )
-            except BadRequestError as error:  # this prompt is refused; the others go on
-                raise RequestFailed(str(error)) from error
-        return response.choices[0], response.usage
+    async def _complete(self, token_ids: Sequence[int], options: Mapping[str, Any], max_tokens: int) -> Answered:
+        body = {"model": self._model, "prompt": list(token_ids), **options}
+        return await self._api.ask(COMPLETIONS, _without_nulls(body), len(token_ids) + max_tokens)
 
 
-_GREEDY: dict[str, Any] = {"max_tokens": 1, "temperature": 0.0}
+def address(name: str, spec: HTTPTeacher) -> Address:
+    """Where a recipe's teacher is, and how it wants to be asked."""
+    return Address(
+        spec.base_url,
+        f"teachers.{name}",
+        spec.api_key_env or "",
+        spec.at_once,
+        spec.retries,
+        spec.timeout_s,
+        spec.requests_per_minute,
+        spec.tokens_per_minute,
+    )
 
 
-def _sampling(sampling: Sampling, seed: int) -> dict[str, Any]:
+def _drawn(sampling: Sampling, seed: int) -> dict[str, Any]:
+    """How tokens are drawn, in the fields that every API knows."""
     return {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
@@ -115,5 +111,25 @@ def _sampling(sampling: Sampling, seed: int) -> dict[str, Any]:
         "max_tokens": sampling.max_tokens,
         "stop": list(sampling.stop) or None,
         "seed": seed,
-        "extra_body": {"min_p": sampling.min_p},
     }
+
+
+def _without_nulls(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A null in `extra_body` takes one of our fields away."""
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def _completion(request: Request, digest: str, answered: Answered) -> Completion:
+    choice = answered.choice
+    return Completion(
+        request.id,
+        digest,
+        request.prompt,
+        choice.said,
+        tuple(choice.token_ids or ()),
+        choice.finish_reason or "unknown",
+        answered.prompt_tokens,
+        answered.output_tokens,
+        answered.retries,
+        answered.seconds,
+    )

@@ -12,15 +12,16 @@ from cluster.models import parameter_count
 from pipelines.core import reasoning
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Evaluate, Reasoning
-from pipelines.core.hashing import key_of, seed_of
+from pipelines.core.hashing import key_of
 from pipelines.core.parts import Shard, has_shard, rows_of, summary, write_shard
 from pipelines.core.progress import Progress
 from pipelines.core.records import Answer, Dropped, EvalAnswer
 from pipelines.core.stage import Outcome, StageRun
 from pipelines.generate.rouge import rouge_l
-from pipelines.generate.teacher import RequestFailed
+from pipelines.generate.teacher import Request, RequestFailed
 from pipelines.train.examples import encode
-from serving.client import ServedModel
+from serving.api import Address, Api
+from serving.client import HostedModel, ServedModel
 from serving.endpoints import Endpoints, Served
 from serving.metrics import Interval, gap_closed, ratio_interval, repeated_3grams
 
@@ -64,7 +65,7 @@ def run(
     for name in todo:
         base_url, served_name = (teacher[1], teacher[0].name) if teacher and name == TEACHER else (student_url, name)
         endpoints.wait(base_url)
-        asked = _Asked(name, base_url, served_name, config, seed, marks, tokenizer, run.progress)
+        asked = _Asked(name, base_url, served_name, config, seed, tokenizer, run.progress, marks)
         answers, dropped = asyncio.run(asked.all(references))
         write_shard(run.folder, shards[name], answers, EvalAnswer, dropped)
     if student_url:
@@ -84,31 +85,32 @@ class _Asked:
     served_name: str
     config: Evaluate
     seed: int
-    marks: Reasoning | None
     tokenizer: ChatTokenizer
     progress: Progress
+    marks: Reasoning | None = None
 
     async def all(self, references: Sequence[Answer]) -> tuple[list[EvalAnswer], list[Dropped]]:
-        model = ServedModel(self.base_url, self.served_name, self.tokenizer)
-        try:
-            made = await asyncio.gather(*(self._one(model, r) for r in references))
-        finally:
-            await model.close()
+        async with Api(Address(self.base_url, self.name)) as api:
+            scorer = ServedModel(api, self.served_name, self.tokenizer)
+            writer = HostedModel(api, self.served_name, "", chat=True)
+            made = await asyncio.gather(*(self._one(scorer, writer, r) for r in references))
         return [a for a in made if isinstance(a, EvalAnswer)], [d for d in made if isinstance(d, Dropped)]
 
-    async def _one(self, model: ServedModel, reference: Answer) -> EvalAnswer | Dropped:
+    async def _one(self, scorer: ServedModel, writer: HostedModel, reference: Answer) -> EvalAnswer | Dropped:
         try:
-            return await self._ask(model, reference)
+            return await self._ask(scorer, writer, reference)
         except RequestFailed as error:
             id = key_of(STAGE, "dropped", self.name, reference.id)
             return Dropped(id, STAGE, "request failed", reference.prompt, f"{self.name}: {error}")
 
-    async def _ask(self, model: ServedModel, reference: Answer) -> EvalAnswer:
+    async def _ask(self, scorer: ServedModel, writer: HostedModel, reference: Answer) -> EvalAnswer:
         example = encode(reference, self.tokenizer, self.marks if self.marks and self.marks.keep == "train" else None)
-        logprobs = await model.logprobs(list(example.token_ids))
+        logprobs = await scorer.logprobs(list(example.token_ids))
         weighted = [value for value, weight in zip(logprobs, example.weights, strict=True) if weight > 0]
         id = key_of(STAGE, self.name, reference.id, self.seed)
-        said = await model.chat(reference.prompt, self.config.sampling, seed_of(key_of(reference.id, self.seed)))
+        said = await writer.write(
+            Request(key_of(reference.id, self.seed), reference.prompt, True, self.config.sampling)
+        )
         self.progress.advance(1, len(example.token_ids) + said.output_tokens)
         text = answer_in(said.text, self.marks)
         return EvalAnswer(

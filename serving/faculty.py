@@ -1,4 +1,5 @@
-"""Where teachers run: the warm served engine for rounds and small stages, the actor pool for bulk.
+"""Where teachers run: the warm served engine for rounds and small stages, the actor pool for bulk; those behind
+another's API, and records, in the driver.
 
 Knows the recipe's teachers, and starts Ray, endpoints and pools only when a stage first asks. Does not know
 what the stages do.
@@ -13,20 +14,25 @@ from functools import cached_property, partial
 from typing import Any
 
 from cluster import engines
-from cluster.models import Model, resolve
+from cluster.models import Model, resolve, resolve_tokenizer
 from cluster.session import Session, session
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import FakeTeacher as FakeSpec
-from pipelines.core.config import VLLMTeacher
+from pipelines.core.config import GivenStudent, HTTPTeacher, LocalTeacher, PrunedStudent, VLLMTeacher
+from pipelines.core.config import RecordedTeacher as RecordedSpec
+from pipelines.core.hashing import key_of
 from pipelines.core.progress import Progress
 from pipelines.core.recipe import Recipe
 from pipelines.core.records import SoftTargets
+from pipelines.generate import recorded
 from pipelines.generate.fake import FakeTeacher
 from pipelines.generate.patience import Patient
 from pipelines.generate.pool import MakeTeacher, run_here, run_on_pool
+from pipelines.generate.recorded import Record, RecordedTeacher
 from pipelines.generate.teacher import Teacher, TeacherId
 from pipelines.generate.work import ShardRun
-from serving.client import ServedModel
+from serving.api import Address, Api
+from serving.client import HostedModel, ServedModel, address
 from serving.endpoints import DEFAULT_PORT, Endpoints, Served
 
 
@@ -58,28 +64,68 @@ class ClusterFaculty:
         self._stack.close()
 
     def model(self, name: str) -> Model:
-        return resolve(self.recipe.teachers[name].model, f"teachers.{name}.model")
+        """The files of a teacher's model; those of the tokenizer alone where the model is on another server."""
+        spec = self.recipe.teachers[name]
+        if isinstance(spec, HTTPTeacher):
+            assert spec.tokenizer is not None, f"the tokens of {name} are not known"
+            return resolve_tokenizer(spec.tokenizer, f"teachers.{name}.tokenizer")
+        assert isinstance(spec, LocalTeacher), f"{name} is a record and has no model"
+        return resolve(spec.model, f"teachers.{name}.model")
+
+    def origin(self, init: PrunedStudent | GivenStudent) -> Model:
+        """What a student starts from. Its tokenizer and chat template render the student's examples."""
+        if isinstance(init, GivenStudent):
+            return resolve(init.model, "student.init.model")
+        return self.model(init.teacher)
 
     def identity(self, name: str) -> TeacherId:
-        spec, model = self.recipe.teachers[name], self.model(name)
-        return TeacherId(name, f"fake-{model.digest}" if isinstance(spec, FakeSpec) else model.digest)
+        match self.recipe.teachers[name]:
+            case HTTPTeacher() as spec:
+                tokens = self.model(name).digest if spec.tokenizer else ""
+                digest = key_of("http", spec.base_url, spec.model, spec.api, spec.extra_body, tokens)
+            case RecordedSpec() as spec:
+                digest = recorded.digest(spec.files, f"teachers.{name}.files")
+            case FakeSpec():
+                digest = f"fake-{self.model(name).digest}"
+            case VLLMTeacher():
+                digest = self.model(name).digest
+        return TeacherId(name, digest)
 
     def tokenizer(self, name: str) -> ChatTokenizer:
         return ChatTokenizer(str(self.model(name).folder()))
 
     @asynccontextmanager
     async def warm(self, name: str) -> AsyncIterator[Teacher]:
+        match self.recipe.teachers[name]:
+            case FakeSpec() as spec:
+                yield Patient(self._fake(name, spec), spec.watchdog_s)
+            case RecordedSpec():
+                record = self.record(name)
+                self.say(f"  teachers.{name}: {record.words()}")
+                yield RecordedTeacher(self.identity(name).digest, record)
+            case HTTPTeacher() as spec:
+                async with Api(address(name, spec)) as api:
+                    yield self.hosted(name, api)
+            case VLLMTeacher() as spec:
+                # In this thread on purpose: a local Ray dies with the thread that started it, not with the process.
+                base_url = self.serve_teacher(name)
+                async with Api(Address(base_url, f"teachers.{name}")) as api:
+                    client = ServedModel(api, name, self.tokenizer(name), self.identity(name).digest)
+                    yield Patient(client, spec.watchdog_s)
+
+    def hosted(self, name: str, api: Api) -> HostedModel | ServedModel:
+        """A teacher of kind http, asked through `api`."""
+        spec, digest = self.recipe.teachers[name], self.identity(name).digest
+        assert isinstance(spec, HTTPTeacher), f"{name} is not behind an API"
+        if spec.api == "vllm":
+            return ServedModel(api, spec.model, self.tokenizer(name), digest, spec.extra_body)
+        return HostedModel(api, spec.model, digest, chat=spec.api == "chat", extra=spec.extra_body)
+
+    def record(self, name: str) -> Record:
+        """What a teacher of kind recorded will repeat."""
         spec = self.recipe.teachers[name]
-        if isinstance(spec, FakeSpec):
-            yield Patient(self._fake(name, spec), spec.watchdog_s)
-            return
-        # In this thread on purpose: a local Ray dies with the thread that started it, not with the process.
-        base_url = self.serve_teacher(name)
-        client = ServedModel(base_url, name, self.tokenizer(name), self.identity(name).digest)
-        try:
-            yield Patient(client, spec.watchdog_s)
-        finally:
-            await client.close()
+        assert isinstance(spec, RecordedSpec), f"{name} is no record"
+        return recorded.read(spec.files, f"teachers.{name}.files")
 
     def serve_teacher(self, name: str) -> str:
         """Base URL of the teacher's endpoint, started on first use and kept warm until `close`."""
@@ -88,12 +134,12 @@ class ClusterFaculty:
     def served(self, name: str) -> Served:
         """The teacher as an endpoint would hold it."""
         spec, model = self.recipe.teachers[name], self.model(name)
-        assert isinstance(spec, VLLMTeacher), f"{name} is a fake teacher; it has no endpoint"
+        assert isinstance(spec, VLLMTeacher), f"{name} has no endpoint of ours"
         return Served(name, model.folder(), model.digest, spec.engine)
 
     def over_shards(self, name: str, run: ShardRun, requests: int, progress: Progress) -> float:
         spec = self.recipe.teachers[name]
-        if self._is_bulk(spec, run, requests):
+        if isinstance(spec, LocalTeacher) and self._is_bulk(spec, run, requests):
             resources = self._resources(name)
             return run_on_pool(run, self._maker(name), spec.pool, resources, progress, spec.watchdog_s)
         return asyncio.run(self._on_warm(name, run, progress))
@@ -106,7 +152,7 @@ class ClusterFaculty:
             await run_here(run, teacher, progress)
         return start_up
 
-    def _is_bulk(self, spec: VLLMTeacher | FakeSpec, run: ShardRun, requests: int) -> bool:
+    def _is_bulk(self, spec: LocalTeacher, run: ShardRun, requests: int) -> bool:
         """Many requests, or scoring: over HTTP every candidate becomes JSON, at a third of the pool's speed."""
         scoring = run.work.bought is SoftTargets and isinstance(spec, VLLMTeacher)
         return scoring or requests >= spec.bulk_from
@@ -116,6 +162,7 @@ class ClusterFaculty:
         spec = self.recipe.teachers[name]
         if isinstance(spec, FakeSpec):
             return partial(FakeTeacher, self.identity(name).digest, self.tokenizer(name), spec.latency_s)
+        assert isinstance(spec, VLLMTeacher), f"{name} needs no pool"
         setup = engines.setup(self.model(name).folder(), spec.engine, self.session)
         return partial(_make_vllm, self.identity(name).digest, self.tokenizer(name), setup.args)
 
@@ -124,6 +171,7 @@ class ClusterFaculty:
         if isinstance(spec, FakeSpec):
             assert self.session is not None  # Ray must be up before Ray Data is used
             return {"num_cpus": 0.1}
+        assert isinstance(spec, VLLMTeacher), f"{name} needs no pool"
         setup = engines.setup(self.model(name).folder(), spec.engine, self.session)
         gpus = {"num_gpus": setup.num_gpus} if setup.num_gpus else {}
         return {"num_cpus": setup.num_cpus, **gpus, "runtime_env": {"env_vars": setup.env}}

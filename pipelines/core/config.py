@@ -4,9 +4,12 @@ Knows names, bounds and how a section's fields depend on each other. Which metho
 `recipe.py`; `recipe_file.py` reads the YAML and turns errors into lines a user can act on.
 """
 
+import json
+import re
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 
 class Strict(BaseModel):
@@ -60,15 +63,31 @@ class Pool(Strict):
         return self
 
 
+class Price(Strict):
+    """What a teacher's tokens cost, in any one currency. Changes the report only."""
+
+    prompt_per_million: float = Field(ge=0)
+    output_per_million: float = Field(ge=0)
+
+    def of(self, prompt_tokens: int, output_tokens: int) -> float:
+        return (prompt_tokens * self.prompt_per_million + output_tokens * self.output_per_million) / 1e6
+
+
 class Teaches(Strict):
     """What every kind of teacher has."""
+
+    price: Price | None = None
+
+
+class RunsHere(Teaches):
+    """What every teacher has that runs in a process of ours."""
 
     watchdog_s: float = Field(
         600, ge=1, le=86_400, description="silence of the whole teacher, while it is asked, that counts as a hang"
     )
 
 
-class VLLMTeacher(Teaches):
+class VLLMTeacher(RunsHere):
     """A model run by vLLM on this cluster.
 
     A stage with at least `bulk_from` requests runs on the actor pool; smaller ones use the served engine,
@@ -82,7 +101,66 @@ class VLLMTeacher(Teaches):
     bulk_from: int = Field(2_000, ge=0)
 
 
-class FakeTeacher(Teaches):
+class HTTPTeacher(Teaches):
+    """A model behind an OpenAI-compatible API: hosted, or a server of your own. Nothing of it runs here.
+
+    `api`: `chat` takes users' turns, `completions` plain documents to go on with (`instructions.prompt: numbered`).
+    `vllm` is for a vLLM server: prompts go as token ids of `tokenizer`, so it takes both, and can give signals.
+    """
+
+    kind: Literal["http"]
+    base_url: str = Field(description="up to and with /v1, as a rule")
+    model: str = Field(min_length=1, description="as the API names it")
+    api: Literal["chat", "completions", "vllm"] = "chat"
+    tokenizer: str | None = Field(None, description="for `api: vllm`: the model that it serves, as for kind vllm")
+    api_key_env: str | None = Field(None, description="the environment variable that holds the key")
+    at_once: int = Field(32, ge=1, le=4096)
+    requests_per_minute: float | None = Field(None, gt=0)
+    tokens_per_minute: float | None = Field(None, gt=0)
+    retries: int = Field(6, ge=0, le=20, description="of one request, after a wait that doubles or is as asked for")
+    timeout_s: float = Field(600, gt=0, le=86_400, description="of one try")
+    extra_body: dict[str, JsonValue] = Field(
+        default={}, description="more fields of the request's body; null takes one of ours away"
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _plain_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("write an address like https://HOST/v1")
+        if "@" in parts.netloc or parts.query or parts.fragment:
+            raise ValueError("write the bare address; a key goes into an environment variable (api_key_env)")
+        return value.rstrip("/")
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _name_not_key(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+            raise ValueError("write the name of an environment variable that holds the key, not the key")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "HTTPTeacher":
+        if (self.api == "vllm") != (self.tokenizer is not None):
+            raise ValueError("`api: vllm` and `tokenizer` go together: a vLLM server is asked in its model's token ids")
+        if ours := {"model", "messages", "prompt", "n", "stream"} & self.extra_body.keys():
+            raise ValueError(f"extra_body cannot change {', '.join(sorted(ours))}")
+        json.dumps(self.extra_body, allow_nan=False)  # a ValueError where JSON has no such number
+        return self
+
+
+class RecordedTeacher(Teaches):
+    """What some teacher said before: JSON lines of {prompt, completion, finish_reason?}, or imported folders.
+
+    A request is looked up by its exact prompt, several samples in the files' order.
+    """
+
+    kind: Literal["recorded"]
+    files: tuple[str, ...] = Field(min_length=1)
+
+
+class FakeTeacher(RunsHere):
     """A deterministic stand-in with log-probabilities: dry runs, tests, load tests. Its text means nothing."""
 
     kind: Literal["fake"]
@@ -92,7 +170,8 @@ class FakeTeacher(Teaches):
     bulk_from: int = Field(1_000_000, ge=0)
 
 
-Teacher = Annotated[VLLMTeacher | FakeTeacher, Field(discriminator="kind")]
+LocalTeacher = VLLMTeacher | FakeTeacher  # its model's files are here
+Teacher = Annotated[VLLMTeacher | HTTPTeacher | RecordedTeacher | FakeTeacher, Field(discriminator="kind")]
 
 
 class Seeds(Strict):
@@ -245,7 +324,7 @@ class PrunedStudent(Strict):
 
 
 class GivenStudent(Strict):
-    """A model of your own that has the teacher's tokens."""
+    """A model of your own; to learn a teacher's distributions it must have the teacher's tokens."""
 
     kind: Literal["model"]
     model: str

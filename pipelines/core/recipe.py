@@ -14,7 +14,9 @@ from pipelines.core.config import (
     AnyAnswers,
     AnyInstructions,
     Evaluate,
+    HTTPTeacher,
     Instances,
+    LocalTeacher,
     PrunedStudent,
     Reasoning,
     Seeds,
@@ -66,13 +68,6 @@ class Distil(DataRecipe):
     evaluate: Evaluate
 
     @property
-    def tokens_from(self) -> str:
-        """The teacher whose tokenizer and chat template the student's examples are rendered with."""
-        init = self.student.init
-        writer = self.answers.teacher if isinstance(self.answers, Answers) else self.evaluate.teacher
-        return init.teacher if isinstance(init, PrunedStudent) else (self.student.signals or writer)
-
-    @property
     def reasoning(self) -> Reasoning | None:
         """The marks around the teacher's thoughts, where it thinks aloud."""
         return self.answers.reasoning if isinstance(self.answers, Answers) else None
@@ -88,6 +83,22 @@ class Distil(DataRecipe):
             raise ValueError("student.train.losses has 'kd', so student.signals must name a teacher")
         return self
 
+    @model_validator(mode="after")
+    def _teachers_can(self) -> "Distil":
+        """What needs a teacher's weights or distributions names one that has them."""
+        init, signals = self.student.init, self.student.signals
+        if isinstance(init, PrunedStudent) and not isinstance(self.teachers[init.teacher], LocalTeacher):
+            raise ValueError(
+                f"student.init.teacher names {init.teacher!r}, whose weights are not here to be pruned; name a teacher "
+                "of kind vllm, or give a model of your own: student.init: {kind: model, model: ...}"
+            )
+        if signals is not None and not _scores(self.teachers[signals]):
+            raise ValueError(
+                f"student.signals names {signals!r}: an HTTP API or a record gives no full distributions over the "
+                "student's tokens; name a teacher of kind vllm, or http with `api: vllm`, or drop 'kd' and the signals"
+            )
+        return self
+
 
 AnyRecipe = Distil | Generate
 _READER: TypeAdapter[AnyRecipe] = TypeAdapter(Annotated[AnyRecipe, Field(discriminator="method")])
@@ -96,6 +107,10 @@ _READER: TypeAdapter[AnyRecipe] = TypeAdapter(Annotated[AnyRecipe, Field(discrim
 def recipe_of(data: Any) -> AnyRecipe:
     """A recipe out of plain values. Raises pydantic's ValidationError."""
     return _READER.validate_python(data)
+
+
+def _scores(teacher: Teacher) -> bool:
+    return isinstance(teacher, LocalTeacher) or (isinstance(teacher, HTTPTeacher) and teacher.api == "vllm")
 
 
 def _named_teachers(section: BaseModel, path: str = "") -> Iterator[tuple[str, str]]:

@@ -119,7 +119,8 @@ def _in_words(item: Mapping[str, Any], place: Callable[[Sequence[str]], str]) ->
     if item["type"] == "union_tag_invalid":
         return f"{where}: {key}: there is no {item['ctx']['tag']!r}; there is {item['ctx']['expected_tags']}"
     message = str(item["msg"]).removeprefix("Value error, ")
-    shown = f" (it is {item['input']!r})" if isinstance(item["input"], str | int | float | bool) else ""
+    tell = isinstance(item["input"], str | int | float | bool) and path[-1:] not in (["api_key_env"], ["base_url"])
+    shown = f" (it is {item['input']!r})" if tell else ""  # a key in the wrong place is not repeated
     return f"{where}: {key}: {message}{shown}"
 
 

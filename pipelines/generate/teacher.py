@@ -38,6 +38,7 @@ class Request:
     prompt: str
     is_chat: bool  # whether `prompt` is a user's turn, or a plain document to go on with
     sampling: Sampling
+    ordinal: int = 0  # which sample of this prompt
 
     @property
     def seed(self) -> int:
@@ -119,7 +120,7 @@ def write_request(
 ) -> Request:
     """A request whose id hashes (teacher's digest, prompt, chat or document, sampling, ordinal)."""
     id = key_of("completion", teacher.digest, prompt, is_chat, sampling.model_dump(mode="json"), ordinal)
-    return Request(id, prompt, is_chat, sampling)
+    return Request(id, prompt, is_chat, sampling, ordinal)
 
 
 def score_request(

@@ -9,8 +9,8 @@ Knows which stage feeds which, and which settings enter each stage's key. Builds
 
 from functools import partial
 
-from cluster.models import resolve
-from pipelines.core.config import Answers, FakeTeacher, GivenStudent, PrunedStudent
+from pipelines.core.chat import ChatTokenizer
+from pipelines.core.config import Answers, GivenStudent, PrunedStudent, VLLMTeacher
 from pipelines.core.recipe import Distil
 from pipelines.core.stage import Outcome, Stage, StageRun
 from pipelines.generate import held_out
@@ -57,19 +57,19 @@ class _Builder(DataStages):
 
     def examples(self, answers: Stage) -> Stage:
         max_length = self._recipe.student.train.max_length
-        teacher = self._recipe.tokens_from
+        model = self._faculty.origin(self._recipe.student.init)
         marks = self._recipe.trained_reasoning
         config = {
             "max_length": max_length,
-            "tokenizer": self._faculty.model(teacher).digest,
+            "tokenizer": model.digest,
             "method": "sft",
             "reasoning": marks and marks.model_dump(mode="json"),
         }
 
         def run(stage: StageRun) -> Outcome:
-            return examples.run(self._faculty.tokenizer(teacher), max_length, marks, stage)
+            return examples.run(ChatTokenizer(str(model.folder())), max_length, marks, stage)
 
-        return Stage("examples", 2, config, {"answers": answers}, run)
+        return Stage("examples", 3, config, {"answers": answers}, run)
 
     def soft_targets(self, shown: Stage) -> Stage:
         teacher = self._recipe.student.signals
@@ -83,9 +83,9 @@ class _Builder(DataStages):
 
     def student_init(self, shown: Stage) -> Stage:
         init = self._recipe.student.init
+        model = self._faculty.origin(init)
         if isinstance(init, GivenStudent):
-            return student.given(resolve(init.model, "student.init.model"))
-        model = self._faculty.model(init.teacher)
+            return student.given(model)
         config = {**init.model_dump(mode="json", exclude={"teacher"}), "teacher": model.digest}
 
         def run(stage: StageRun) -> Outcome:
@@ -123,7 +123,7 @@ class _Builder(DataStages):
                 self._served(evaluate.AFTER, stage, "student"),
             ]
             name, teacher = config.teacher, None
-            if not isinstance(self._recipe.teachers[name], FakeTeacher):
+            if isinstance(self._recipe.teachers[name], VLLMTeacher):
                 teacher = (self._faculty.served(name), self._faculty.serve_teacher(name))
             return evaluate.run(config, seed, marks, self._faculty.endpoints, teacher, students, stage)
 

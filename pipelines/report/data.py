@@ -47,6 +47,27 @@ class StageRow:
 
 
 @dataclass(frozen=True, slots=True)
+class TeacherRow:
+    """What one stage asked of its teacher. `request_seconds` add up over requests, many of which overlap.
+
+    What a row took is per row that was kept, and None where none was; costs are in the currency of the recipe's
+    price, and None where it has none.
+    """
+
+    teacher: str
+    stage: str
+    kept: int
+    prompt_tokens: int
+    output_tokens: int
+    retries: int
+    request_seconds: float
+    tokens_per_row: float | None
+    seconds_per_row: float | None
+    cost: float | None
+    cost_per_row: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class FunnelRow:
     """What went on and what did not at one step of the data; kept + sum(dropped) came in."""
 
@@ -125,6 +146,7 @@ class Report:
     trains: bool = True  # False: the data is the result, there is no student
     headline: tuple[Headline, ...] = ()
     stages: tuple[StageRow, ...] = ()
+    teachers: tuple[TeacherRow, ...] = ()
     funnel: tuple[FunnelRow, ...] = ()
     loss_curve: tuple[LossPoint, ...] = ()
     scores: tuple[ModelScore, ...] = ()

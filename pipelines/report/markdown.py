@@ -29,7 +29,7 @@ def markdown(report: Report) -> str:
         *(_student(report) if report.trains else []),
         *_part("What became of the rows", _funnel(report.funnel)),
         *(_part("Loss", _loss(report.loss_curve)) if report.trains else []),
-        *_part("Where the time and the tokens went", _ledger(report)),
+        *_part("Where the time and the tokens went", [*_ledger(report), *_teachers(report)]),
         *_part("Some rows the student was trained on" if report.trains else "Some rows of the data", _rows(report)),
         *_part("Some rows that were dropped", _dropped(report)),
         *_part("Repeat it", [fenced(report.command, "sh"), fenced(report.recipe_yaml, "yaml")]),
@@ -190,6 +190,41 @@ def _dropped(report: Report) -> list[str]:
         told.append(f"### {escaped(reason)} ({len(rows)} shown of {count(number)}, stage {escaped(stage)})")
         told += [f"{fenced(row.text)}\n\nWhy: {escaped(row.detail or reason)}" for row in rows]
     return told
+
+
+def _teachers(report: Report) -> list[str]:
+    head = (
+        "Teacher",
+        "Stage",
+        "Rows kept",
+        "Tokens per row",
+        "Seconds per row",
+        "Retries",
+        "Cost",
+        "Cost per row",
+    )
+    rows = (
+        (
+            t.teacher,
+            t.stage,
+            count(t.kept),
+            figure(t.tokens_per_row),
+            figure(t.seconds_per_row),
+            count(t.retries),
+            figure(t.cost),
+            figure(t.cost_per_row),
+        )
+        for t in report.teachers
+    )
+    return _table(head, rows, "llrrrrrr")
+
+
+def figure(value: float | None) -> str:
+    """Three digits that count: 1234.5 -> "1,230", 0.0012345 -> "0.00123"; a dash where there is none."""
+    if value is None:
+        return "–"
+    digits = 2 - math.floor(math.log10(abs(value))) if value else 0
+    return f"{round(value, digits):,.{max(0, min(digits, 9))}f}"
 
 
 def count(number: int) -> str:

@@ -50,6 +50,6 @@ def _score_charts(scores: Sequence[ModelScore]) -> list[tuple[str, str, Markup]]
 
 def _environment() -> Environment:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    filters = (words.count, words.duration, words.percent, words.measure)
+    filters = (words.count, words.duration, words.percent, words.measure, words.figure)
     environment.filters.update({each.__name__: each for each in filters})
     return environment

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipelines.core import runner
-from pipelines.core.config import Evolved, FakeTeacher, Given, OwnAnswers
+from pipelines.core.config import Evolved, FakeTeacher, Given, HTTPTeacher, OwnAnswers, RecordedTeacher, VLLMTeacher
 from pipelines.core.errors import UserError
 from pipelines.core.hashing import canonical
 from pipelines.core.parts import rows_of
@@ -158,10 +158,15 @@ def _instruction_filters(recipe: DataRecipe) -> list[str]:
 
 
 def _teacher(recipe: Recipe, name: str) -> str:
-    teacher = recipe.teachers[name]
-    if isinstance(teacher, FakeTeacher):
-        return f"`{name}`: a fake one, whose text means nothing"
-    return f"`{name}`: {teacher.model}"
+    match recipe.teachers[name]:
+        case FakeTeacher():
+            return f"`{name}`: a fake one, whose text means nothing"
+        case RecordedTeacher() as teacher:
+            return f"`{name}`: recorded in {', '.join(teacher.files)}"
+        case HTTPTeacher() as teacher:
+            return f"`{name}`: {teacher.model} at {teacher.base_url}"
+        case VLLMTeacher() as teacher:
+            return f"`{name}`: {teacher.model}"
 
 
 def _program() -> str:

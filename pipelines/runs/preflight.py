@@ -4,105 +4,69 @@ Knows headers and tokenizers on disk (`local_facts`, quick) and how to reach the
 names the recipe's key and what to do.
 """
 
-import re
+import asyncio
 import shutil
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from cluster.models import Model, resolve
+from cluster.models import Model
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import (
     Answers,
     Evolved,
     FakeTeacher,
     Given,
-    GivenStudent,
+    HTTPTeacher,
     Instructions,
     OwnAnswers,
     PrunedStudent,
+    RecordedTeacher,
+    Sampling,
     VLLMTeacher,
 )
 from pipelines.core.errors import UserError
 from pipelines.core.recipe import AnyRecipe, DataRecipe, Distil, Recipe
 from pipelines.generate import seeds
 from pipelines.generate.prompts import InstructionPrompt, Prompt
-from pipelines.runs import estimates
+from pipelines.generate.teacher import Request, RequestFailed, score_request
+from pipelines.runs import estimates, sizes
+from serving.api import Api
+from serving.client import address
 from serving.faculty import ClusterFaculty
 
 GIB = 2**30
+GREETING_TOKENS = 16  # some APIs refuse fewer
+GREETING_S = 60.0
 LEAST_DISK_GIB = 3
-_SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.IGNORECASE)
 
 
 def local_facts(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[str]:
     """Facts in words from what is on this machine. UserError for what cannot work."""
-    facts = [_model_fact(name, recipe, faculty) for name in recipe.teachers]
+    facts = [f"teacher {name}: {_teacher_fact(name, recipe, faculty)}" for name in recipe.teachers]
     _check_windows(recipe)
+    _check_prompts(recipe)
     _check_disk()
     tasks = len(seeds.read(seeds.seed_file(recipe.seeds), recipe.seeds.reader)[0])
-    sizes = {name: size(faculty.model(name)) for name in recipe.teachers}
-    student = 0
+    teachers, student = sizes.of_teachers(recipe, faculty), 0
     facts += estimates.in_words(recipe, tasks)
     if isinstance(recipe, Distil):
         _check_layers(recipe, faculty)
-        student = _student_size(recipe, faculty)
-        facts += _memory_estimate(recipe, sizes, student)
-    facts.append(estimates.gpu_hours(recipe, tasks, sizes, student))
+        student = sizes.of_student(recipe, faculty)
+        facts += sizes.memory(recipe, teachers, student)
+    facts.append(estimates.gpu_hours(recipe, tasks, teachers, student))
     return [fact for fact in facts if fact] + [f"note: {note}" for note in recipe.notes]
 
 
 def reach(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[str]:
     """Make every model available here and compare token maps. UserError, in words, for a mismatch."""
-    facts = []
-    tokens_from = recipe.tokens_from if isinstance(recipe, Distil) else None
-    for name in recipe.teachers:
-        folder = faculty.model(name).folder()
-        tokenizer = ChatTokenizer(str(folder))
-        if name in _asked_in_chat(recipe):
-            tokenizer.prompt_ids("Hello")  # the chat template answers
-        if name == tokens_from and not tokenizer.closes_answers():
-            raise UserError(
-                f"teachers.{name}: the chat template of {folder} ends an answer with no special token, so a student "
-                "could not learn to stop; give a model whose template closes the assistant's turn"
-            )
-        facts.append(f"teacher {name}: {folder}")
+    _check_prompts(recipe)
+    facts = [f"teacher {name}: {_reach_teacher(name, recipe, faculty)}" for name in recipe.teachers]
     if isinstance(recipe, Distil):
+        _check_template(recipe, faculty)
         _check_layers(recipe, faculty)
         _check_token_maps(recipe, faculty)
     if faculty.address is not None:
         facts.append(_cluster_fact(faculty))
     return facts
-
-
-def _asked_in_chat(recipe: AnyRecipe) -> set[str]:
-    """The teachers that need a chat template; a base model that only goes on with documents needs none."""
-    config, asked = recipe.instructions, set()
-    if isinstance(config, Instructions) and InstructionPrompt.load(config.prompt).is_chat:
-        asked.add(config.teacher)
-    if isinstance(config, Evolved):
-        ways = (Prompt.load(way, "instructions.ways", ["task"]) for way in config.ways)
-        asked |= {config.teacher for way in ways if way.is_chat}
-    if isinstance(recipe.answers, Answers):
-        asked.add(recipe.answers.teacher)
-    return asked | ({recipe.evaluate.teacher, recipe.tokens_from} if isinstance(recipe, Distil) else set())
-
-
-def parameters(header: dict[str, Any]) -> int:
-    """Weights of a Llama-like decoder from its config.json (embedding counted once where tied)."""
-    width, inner = header["hidden_size"], header["intermediate_size"]
-    heads, kv_heads = header["num_attention_heads"], header.get("num_key_value_heads", header["num_attention_heads"])
-    head = header.get("head_dim") or width // heads
-    layer = 2 * width * heads * head + 2 * width * kv_heads * head + 3 * width * inner
-    embedding = header["vocab_size"] * width * (1 if header.get("tie_word_embeddings") else 2)
-    return int(header["num_hidden_layers"] * layer + embedding)
-
-
-def size(model: Model) -> int:
-    """Parameters from the model's header or, where it is not here yet, from its name (`Llama-3.1-70B`); 0: unknown."""
-    if header := model.header():
-        return parameters(header)
-    named = _SIZE.search(model.ref)
-    return int(float(named[1]) * {"b": 1e9, "m": 1e6}[named[2].lower()]) if named else 0
 
 
 def _cluster_fact(faculty: ClusterFaculty) -> str:
@@ -114,15 +78,97 @@ def _cluster_fact(faculty: ClusterFaculty) -> str:
     return f"cluster {live.address}: {live.gpus} GPUs"
 
 
-def _model_fact(name: str, recipe: Recipe, faculty: ClusterFaculty) -> str:
-    model = faculty.model(name)
-    kind = "a fake teacher with the tokenizer of" if isinstance(recipe.teachers[name], FakeTeacher) else "vLLM,"
+def _teacher_fact(name: str, recipe: Recipe, faculty: ClusterFaculty) -> str:
+    match recipe.teachers[name]:
+        case HTTPTeacher() as spec:
+            return f"{spec.model} at {spec.base_url}, not asked yet"
+        case RecordedTeacher():
+            return f"recorded, {faculty.record(name).words()}"
+        case FakeTeacher():
+            return f"a fake teacher with the tokenizer of {_model_fact(faculty.model(name))}"
+        case VLLMTeacher():
+            return f"vLLM, {_model_fact(faculty.model(name))}"
+
+
+def _model_fact(model: Model) -> str:
     header = model.header()
     if not header:
-        by_name = f", {size(model) / 1e9:g} B parameters by its name" if size(model) else ""
-        return f"teacher {name}: {kind} {model.ref} (not unpacked or downloaded yet{by_name})"
+        named = f", {sizes.size(model) / 1e9:g} B parameters by its name" if sizes.size(model) else ""
+        return f"{model.ref} (not unpacked or downloaded yet{named})"
     shape = f"{header['num_hidden_layers']} layers, {header['vocab_size']:,} tokens"
-    return f"teacher {name}: {kind} {model.ref}: {shape}, {parameters(header) / 1e6:,.0f} M parameters"
+    return f"{model.ref}: {shape}, {sizes.parameters(header) / 1e6:,.0f} M parameters"
+
+
+def _reach_teacher(name: str, recipe: AnyRecipe, faculty: ClusterFaculty) -> str:
+    """Where it is, now that it is known to be there."""
+    match recipe.teachers[name]:
+        case HTTPTeacher() as spec:
+            return asyncio.run(_greet(name, spec, recipe, faculty))
+        case RecordedTeacher():
+            return f"recorded, {faculty.record(name).words()}"
+        case FakeTeacher() | VLLMTeacher():
+            folder = faculty.model(name).folder()
+            if any(teacher == name and is_chat for _, teacher, is_chat in _asked(recipe)):
+                ChatTokenizer(str(folder)).prompt_ids("Hello")  # the chat template answers
+            return str(folder)
+
+
+async def _greet(name: str, spec: HTTPTeacher, recipe: AnyRecipe, faculty: ClusterFaculty) -> str:
+    """Ask an API for a few tokens, and to score them where it will be asked to: a run's first mistake is cheap."""
+    hasty = spec.model_copy(update={"retries": min(1, spec.retries), "timeout_s": min(GREETING_S, spec.timeout_s)})
+    sampling = recipe.answers.sampling if isinstance(recipe.answers, Answers) else Sampling()
+    sampling = sampling.model_copy(update={"max_tokens": GREETING_TOKENS})
+    hello = Request("greeting", "Hello, who are you?", spec.api != "completions", sampling)
+    async with Api(address(name, hasty)) as api:
+        teacher = faculty.hosted(name, api)
+        try:
+            said = await teacher.write(hello)
+            if isinstance(recipe, Distil) and recipe.student.signals == name:
+                ids = hello.prompt_ids(faculty.tokenizer(name))
+                top_k = recipe.student.train.top_k
+                await teacher.score(score_request(faculty.identity(name), hello.id, ids, [len(ids) - 1], top_k))
+        except RequestFailed as error:
+            raise UserError(f"teachers.{name}.base_url: a first request to {spec.base_url} failed: {error}") from error
+    return f"{spec.model} at {spec.base_url}, answered in {said.seconds:.1f} s"
+
+
+def _check_prompts(recipe: DataRecipe) -> None:
+    """An API takes users' turns or documents, not both (vLLM's token ids are either)."""
+    for where, name, is_chat in _asked(recipe):
+        spec = recipe.teachers[name]
+        if isinstance(spec, HTTPTeacher) and spec.api == ("completions" if is_chat else "chat"):
+            wants = "a user's turn: `api: chat`" if is_chat else "a document to go on with: `api: completions`"
+            raise UserError(
+                f"{where}: what teachers.{name} is asked is {wants}, and its api is {spec.api!r} "
+                "(instructions.prompt: tagged asks in users' turns, numbered in documents)"
+            )
+
+
+def _asked(recipe: DataRecipe) -> Iterator[tuple[str, str, bool]]:
+    """(key, teacher, whether it is asked in users' turns, not in documents to go on with)."""
+    config, instances = recipe.instructions, recipe.instances
+    if isinstance(config, Instructions):
+        yield "instructions.prompt", config.teacher, InstructionPrompt.load(config.prompt).is_chat
+    if isinstance(config, Evolved):
+        for way in config.ways:
+            yield "instructions.ways", config.teacher, Prompt.load(way, "instructions.ways", ["task"]).is_chat
+    if instances is not None:
+        for name in ("task_type_prompt", "input_first_prompt", "output_first_prompt"):
+            key = f"instances.{name}"
+            yield key, instances.teacher, Prompt.load(getattr(instances, name), key, ["task"]).is_chat
+    if isinstance(recipe.answers, Answers):
+        yield "answers.teacher", recipe.answers.teacher, True
+    if isinstance(recipe, Distil):
+        yield "evaluate.teacher", recipe.evaluate.teacher, True
+
+
+def _check_template(recipe: Distil, faculty: ClusterFaculty) -> None:
+    folder = faculty.origin(recipe.student.init).folder()
+    if not ChatTokenizer(str(folder)).closes_answers():
+        raise UserError(
+            f"student.init: the chat template of {folder} ends an answer with no special token, so a student could "
+            "not learn to stop; start from a model whose template closes the assistant's turn"
+        )
 
 
 def _check_layers(recipe: Distil, faculty: ClusterFaculty) -> None:
@@ -139,7 +185,7 @@ def _check_windows(recipe: DataRecipe) -> None:
         if section is None or isinstance(section, Given | OwnAnswers):
             continue
         spec, wanted = recipe.teachers[section.teacher], section.sampling.max_tokens
-        if not isinstance(spec, FakeTeacher) and wanted >= spec.engine.max_model_len:
+        if isinstance(spec, VLLMTeacher) and wanted >= spec.engine.max_model_len:
             raise UserError(
                 f"{where}.sampling.max_tokens ({wanted}) leaves no room for a prompt in "
                 f"teachers.{section.teacher}.engine.max_model_len ({spec.engine.max_model_len})"
@@ -148,46 +194,20 @@ def _check_windows(recipe: DataRecipe) -> None:
 
 def _check_token_maps(recipe: Distil, faculty: ClusterFaculty) -> None:
     """A student that learns a teacher's distributions must have the teacher's tokens."""
-    if not isinstance(recipe.student.init, GivenStudent):
+    name = recipe.student.signals
+    if name is None:
         return
-    mine = ChatTokenizer(str(resolve(recipe.student.init.model, "student.init.model").folder())).vocabulary()
-    for name in {recipe.tokens_from, recipe.student.signals} - {None}:
-        theirs = faculty.tokenizer(str(name)).vocabulary()
-        different = [t for t, id in theirs.items() if mine.get(t, id) != id or t not in mine]
-        if different and recipe.student.signals == name:
-            raise UserError(
-                f"student.init.model and teachers.{name}.model have different tokens ({len(different):,} of "
-                f"{len(theirs):,}, for example {different[0]!r}), so the teacher's distributions mean nothing to the "
-                f"student. Take a student of the same family, or drop 'kd' from student.train.losses"
-            )
+    mine = ChatTokenizer(str(faculty.origin(recipe.student.init).folder())).vocabulary()
+    theirs = faculty.tokenizer(name).vocabulary()
+    different = [t for t, id in theirs.items() if mine.get(t, id) != id or t not in mine]
+    if different:
+        raise UserError(
+            f"student.init and teachers.{name} have different tokens ({len(different):,} of {len(theirs):,}, for "
+            f"example {different[0]!r}), so the teacher's distributions mean nothing to the student. Take a student "
+            "of the same family, or drop 'kd' from student.train.losses"
+        )
 
 
 def _check_disk() -> None:
     if (free := shutil.disk_usage(".").free / GIB) < LEAST_DISK_GIB:
         raise UserError(f"only {free:.1f} GiB of disk are free here; a run needs about {LEAST_DISK_GIB}")
-
-
-def _student_size(recipe: Distil, faculty: ClusterFaculty) -> int:
-    init = recipe.student.init
-    if isinstance(init, GivenStudent):
-        return size(resolve(init.model, "student.init.model"))
-    header = faculty.model(init.teacher).header()
-    return parameters({**header, "num_hidden_layers": init.layers}) if header else 0
-
-
-def _memory_estimate(recipe: Distil, sizes: Mapping[str, int], student: int) -> list[str]:
-    """Bytes, roughly: served weights in 16 bits; training in mixed precision at 16 bytes a parameter."""
-    facts = []
-    for name, spec in recipe.teachers.items():
-        if isinstance(spec, VLLMTeacher) and sizes[name]:
-            parts = spec.engine.tensor_parallel_size
-            each = f" on each of {parts} GPUs" if parts > 1 else ""
-            facts.append(f"memory: {name}'s engine about {2 * sizes[name] / GIB / parts + 1.5:.1f} GiB{each}")
-    train = recipe.student.train
-    if student:
-        worker = 16 * student / GIB / (train.workers if train.zero_stage else 1)
-        facts.append(
-            f"memory: student {student / 1e6:,.0f} M parameters, about {worker:.1f} GiB per training worker, before "
-            "activations"
-        )
-    return facts

@@ -52,6 +52,7 @@ def of_run(
         headline=_headline(done, scores, closed) if isinstance(recipe, Distil) else _of_data(done),
         stages=tuple(_stage_row(p, p.stage.name in cached) for p in planned),
         funnel=tuple(_funnel(name, done[name]) for name in written.steps(done)),
+        teachers=tuple(_teacher_row(recipe, name, d) for name, d in done.items() if "retries" in d.manifest["facts"]),
         loss_curve=_loss_curve(done),
         scores=scores,
         gap_closed=closed,
@@ -149,6 +150,21 @@ def _stage_row(planned: Planned, cached: bool) -> data.StageRow:
     return data.StageRow(
         planned.stage.name, planned.stage.key, "cached" if cached else "done", m["rows"], sum(m["dropped"].values()),
         m["prompt_tokens"], m["output_tokens"], m["seconds"], m["start_up_seconds"],
+    )  # fmt: skip
+
+
+def _teacher_row(recipe: Recipe, stage: str, done: Done) -> data.TeacherRow:
+    m, facts = done.manifest, done.manifest["facts"]
+    kept, price = facts.get("new", m["rows"]), recipe.teachers[facts["teacher"]].price
+    cost = price.of(m["prompt_tokens"], m["output_tokens"]) if price else None
+
+    def per_row(value: float | None) -> float | None:
+        return None if value is None or not kept else value / kept
+
+    return data.TeacherRow(
+        facts["teacher"], stage, kept, m["prompt_tokens"], m["output_tokens"], facts["retries"],
+        facts["request_seconds"], per_row(m["prompt_tokens"] + m["output_tokens"]), per_row(facts["request_seconds"]),
+        cost, per_row(cost),
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 
 from pipelines.core import runner
-from pipelines.core.config import FakeTeacher
+from pipelines.core.config import VLLMTeacher
 from pipelines.core.errors import UserError
 from pipelines.core.recipe import AnyRecipe, Distil
 from pipelines.core.stage import Stage
@@ -52,7 +52,7 @@ def _models(recipe: Distil, stages: Sequence[Stage], runs: Folder) -> list[Serve
     models = [Served("student", model_of(student), student.manifest["digest"], recipe.student.engine)]
     name = recipe.evaluate.teacher
     spec = recipe.teachers[name]
-    if not isinstance(spec, FakeTeacher):
+    if isinstance(spec, VLLMTeacher):
         model = ClusterFaculty(recipe).model(name)
         models.insert(0, Served("teacher", model.folder(), model.digest, spec.engine))
     return models

@@ -1,7 +1,7 @@
 """Answers become training examples: token ids with the weight of predicting each.
 
 Knows roles and weights (instruction tuning: weight 1 on the answer's tokens and its end token, 0 elsewhere).
-Does not know models or losses. An answer that was cut off has no end token to learn.
+Does not know models or losses. An answer that did not end by itself has no end token to learn.
 """
 
 from collections.abc import Iterable
@@ -49,7 +49,7 @@ def encode(answer: Answer, tokenizer: ChatTokenizer, marks: Reasoning | None = N
     """One example; tokens after the last weighted one are left off, as nothing is learnt from them."""
     said = reasoning.joined(answer.reasoning, answer.text, marks) if marks and answer.reasoning else answer.text
     tokens = tokenizer.tokens([{"role": "user", "content": answer.prompt}, {"role": "assistant", "content": said}])
-    learnt = {"assistant"} if answer.finish_reason == "length" else {"assistant", "end"}
+    learnt = {"assistant", "end"} if answer.finish_reason == "stop" else {"assistant"}
     weights = [1.0 if role in learnt else 0.0 for role in tokens.roles]
     stop = max((t for t, w in enumerate(weights) if w > 0), default=-1) + 1
     ids = tokens.ids[:stop]

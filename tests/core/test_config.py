@@ -49,6 +49,57 @@ def test_a_recipe_that_cannot_work_is_refused(
     assert words in str(refused.value)
 
 
+HOSTED = {"kind": "http", "base_url": "https://api.example/v1/", "model": "big-1"}
+VLLM = {**HOSTED, "api": "vllm", "tokenizer": "embedded:smollm2-135m-instruct"}
+RECORDED = {"kind": "recorded", "files": ["said.jsonl"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"base_url": "api.example/v1"}, "an address like https://HOST/v1"),
+        ({"base_url": "https://me:sk-1@api.example/v1"}, "goes into an environment variable"),
+        ({"base_url": "https://api.example/v1?key=sk-1"}, "goes into an environment variable"),
+        ({"api_key_env": "sk-1"}, "not the key"),
+        ({"api_key": "sk-1"}, "api_key"),
+        ({"api": "vllm"}, "go together"),
+        ({"tokenizer": "a/b"}, "go together"),
+        ({"extra_body": {"n": 4, "stream": True}}, "extra_body cannot change n, stream"),
+        ({"extra_body": {"top_k": float("inf")}}, "not JSON compliant"),
+        ({"at_once": 0}, "at_once"),
+        ({"requests_per_minute": 0}, "requests_per_minute"),
+        ({"price": {"prompt_per_million": -1, "output_per_million": 1}}, "prompt_per_million"),
+    ],
+)
+def test_an_api_that_cannot_be_asked_is_refused(
+    recipe_data: dict[str, Any], changes: dict[str, Any], words: str
+) -> None:
+    recipe_data = changed(recipe_data, "teachers.big", HOSTED)
+    assert recipe_of(recipe_data).teachers["big"].base_url == "https://api.example/v1"
+    with pytest.raises(ValidationError) as refused:
+        recipe_of(changed(recipe_data, "teachers.big", {**HOSTED, **changes}))
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("teacher", [HOSTED, {**HOSTED, "api": "completions"}, RECORDED])
+def test_what_needs_a_teachers_insides_names_one_that_has_them(
+    recipe_data: dict[str, Any], teacher: dict[str, Any]
+) -> None:
+    recipe_data = changed(recipe_data, "teachers.big", teacher)
+    assert recipe_of(changed(recipe_data, "answers.teacher", "big"))
+    for key, words in (
+        ("student.signals", "no full distributions over the student's tokens"),
+        ("student.init.teacher", "whose weights are not here to be pruned"),
+    ):
+        with pytest.raises(ValidationError) as refused:
+            recipe_of(changed(recipe_data, key, "big"))
+        assert words in str(refused.value)
+
+
+def test_a_vllm_server_gives_signals(recipe_data: dict[str, Any]) -> None:
+    assert recipe_of(changed(changed(recipe_data, "teachers.big", VLLM), "student.signals", "big"))
+
+
 @pytest.mark.parametrize("dotted", ["student.train.weight_decay", "student.train.clip", "student.train.losses.answer"])
 def test_an_infinite_setting_is_refused_as_it_has_no_key(recipe_data: dict[str, Any], dotted: str) -> None:
     with pytest.raises(ValidationError):

@@ -92,6 +92,17 @@ def test_a_key_of_another_kind_is_told_as_such(file: Path) -> None:
     assert "did you mean 'layers'" not in told
 
 
+def test_a_key_in_the_wrong_place_is_not_repeated(recipe_data: dict[str, Any], tmp_path: Path) -> None:
+    hosted = {"kind": "http", "base_url": "https://me:sk-secret@host/v1", "model": "big-1", "api_key_env": "sk-secret"}
+    recipe_data = {**recipe_data, "teachers": {**recipe_data["teachers"], "big": hosted}}
+    (tmp_path / "keys.yaml").write_text(yaml.safe_dump(recipe_data), encoding="utf-8")
+    with pytest.raises(UserError) as told:
+        recipe_file.load(tmp_path / "keys.yaml")
+    assert "teachers.big.api_key_env: write the name of an environment variable" in str(told.value)
+    assert "teachers.big.base_url" in str(told.value)
+    assert "secret" not in str(told.value)
+
+
 def test_names_that_do_not_meet_are_told(file: Path) -> None:
     assert "answers.teacher names 'none'; the teachers are ['main']" in complaint(file, "answers.teacher=none")
 

@@ -149,6 +149,7 @@ def test_served_likelihood_equals_local(endpoint: str, run_folder: Path) -> None
     from transformers import AutoModelForCausalLM
 
     from pipelines.core.chat import ChatTokenizer
+    from serving.api import Address, Api
     from serving.client import ServedModel
 
     status = json.loads((run_folder / "run.json").read_text())
@@ -156,11 +157,8 @@ def test_served_likelihood_equals_local(endpoint: str, run_folder: Path) -> None
     ids = ChatTokenizer(str(student)).prompt_ids("Name three fruits that grow on trees, and one that does not.")
 
     async def served() -> list[float]:
-        model = ServedModel(endpoint, "student", ChatTokenizer(str(student)))
-        try:
-            return await model.logprobs(ids)
-        finally:
-            await model.close()
+        async with Api(Address(endpoint, "student")) as api:
+            return await ServedModel(api, "student", ChatTokenizer(str(student))).logprobs(ids)
 
     model = AutoModelForCausalLM.from_pretrained(student, dtype=torch.float32)
     with torch.inference_mode():

@@ -13,7 +13,7 @@ import pytest
 
 from pipelines.report import charts
 from pipelines.report.data import FunnelRow, Interval, LossPoint, Report, to_json
-from pipelines.report.markdown import duration, gap_words, markdown, percent, thinned, when
+from pipelines.report.markdown import duration, figure, gap_words, markdown, percent, thinned, when
 from pipelines.report.page import html
 
 
@@ -83,6 +83,9 @@ def test_dots_and_bars_lie_where_they_were_worked_out_by_hand() -> None:
 
 def test_the_words_for_numbers() -> None:
     assert [duration(s) for s in (0, 9.96, 83, 7_503)] == ["0.0 s", "10 s", "1 min 23 s", "2 h 05 min"]
+    assert [figure(v) for v in (None, 0, 1_234.5, 12.34, 0.011, 0.00123456)] == [
+        "–", "0", "1,230", "12.3", "0.0110", "0.00123",
+    ]  # fmt: skip
     assert [percent(share) for share in (0, 0.0003, 0.082, 0.624)] == ["0 %", "0 %", "8.2 %", "62 %"]
     assert when("2026-11-21T01:34:05+02:00") == "20 November 2026, 23:34 UTC"
     assert gap_words(None) == gap_words(math.nan) == ""

@@ -9,7 +9,7 @@ from pipelines.core import recipe_file
 from pipelines.core.recipe import DataRecipe, Distil, recipe_of
 from pipelines.core.storage import Folder
 from pipelines.runs import api, estimates
-from pipelines.runs.preflight import size
+from pipelines.runs.sizes import size
 
 PAPER = sorted(
     str(p.relative_to(recipe_file.SHIPPED).with_suffix("")) for p in recipe_file.SHIPPED.glob("paper/*.yaml")

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
+
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Reasoning
 from pipelines.core.records import Answer
@@ -23,9 +25,12 @@ def test_the_answer_and_its_end_token_weigh_one_and_all_else_nothing(
     assert list(example.weights) == [0.0] * len(before) + [1.0] * len(learnt)
 
 
-def test_a_cut_off_answer_has_no_end_token_to_learn(tokenizer: ChatTokenizer, answer: Callable[..., Answer]) -> None:
+@pytest.mark.parametrize("finish", ["length", "content_filter"])
+def test_a_cut_off_answer_has_no_end_token_to_learn(
+    tokenizer: ChatTokenizer, answer: Callable[..., Answer], finish: str
+) -> None:
     whole = encode(answer(_PROMPT, _TEXT), tokenizer)
-    cut_off = encode(answer(_PROMPT, _TEXT, "length"), tokenizer)
+    cut_off = encode(answer(_PROMPT, _TEXT, finish), tokenizer)
     assert cut_off.token_ids == whole.token_ids[:-1]
     assert cut_off.weights == whole.weights[:-1]
     assert cut_off.weights[-1] == 1.0
