@@ -1,6 +1,8 @@
 """One OpenAI-compatible address: how much is under way, at what pace, with what patience, and what failures mean.
 
-Knows HTTP, keys and the shape of replies. Does not know what is asked (`client.py` does). What comes back:
+Knows the `openai` client, keys and the shape of replies. Does not know what is asked (`client.py` does). The client
+brings the requests there and back as any user's would; patience and meaning are ours, as its own retries know no row.
+What comes back:
 
     401, 402, 403                  UserError: the key is not accepted, which ends the run
     other 4xx                      RequestFailed at once: this request is refused
@@ -142,11 +144,16 @@ class Api:
         self._tokens = Pace(address.tokens_per_minute) if address.tokens_per_minute else None
         self._lost_in_a_row = 0
         self._noted: set[str] = set()
-        self._http = httpx2.AsyncClient(
+        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+
+        self._client = AsyncOpenAI(
             base_url=address.base_url,
-            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
+            api_key=self._key or "none",
+            max_retries=0,
             timeout=httpx2.Timeout(None, connect=min(CONNECT_S, address.timeout_s)),
-            limits=httpx2.Limits(max_connections=address.at_once, max_keepalive_connections=address.at_once),
+            http_client=DefaultAsyncHttpxClient(
+                limits=httpx2.Limits(max_connections=address.at_once, max_keepalive_connections=address.at_once)
+            ),
         )
 
     async def __aenter__(self) -> "Api":
@@ -155,7 +162,7 @@ class Api:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._http.aclose()
+        await self._client.close()
 
     async def ask(self, path: str, body: Mapping[str, Any], most_tokens: int) -> Answered:
         """The first choice of the reply. `most_tokens` is what the request may use, which the pace counts on."""
@@ -182,15 +189,20 @@ class Api:
         await asyncio.sleep(max(waits, default=0))
 
     async def _once(self, path: str, body: Mapping[str, Any]) -> Reply:
+        from openai import APIConnectionError, APIStatusError, Omit
+
+        keyless: Any = {} if self._key else {"headers": {"Authorization": Omit()}}
         try:
             async with asyncio.timeout(self._at.timeout_s):
-                response = await self._http.post(path, json=body)
+                response = await self._client.post(f"/{path}", cast_to=httpx2.Response, body=body, options=keyless)
         except TimeoutError as error:
             raise _Silence(f"no answer within {self._at.timeout_s:g} s") from error
-        except httpx2.RequestError as error:
-            raise _Trouble(self._clean(f"{type(error).__name__}: {error}")) from error
-        if response.status_code != 200:
-            raise self._meaning(response)
+        except APIStatusError as error:
+            raise self._meaning(error.response) from error
+        except APIConnectionError as error:
+            raise _Trouble(
+                self._clean(f"{type(error.__cause__ or error).__name__}: {error.__cause__ or error}")
+            ) from error
         try:
             return Reply.model_validate_json(response.content)
         except ValidationError as error:
