@@ -34,15 +34,16 @@ async def measure(name: str, requests: int, teacher: VLLMTeacher, identity: Teac
         sampling=Sampling(temperature=0.9, max_tokens=160),
     )  # fmt: skip
     seeds, _ = read(BUILTIN)
-    rounds = Rounds(config, chain(config), seeds, Pool(config.max_rouge_l))
+    rounds = Rounds(config, chain(config), seeds, Pool(config.max_rouge_l), InstructionPrompt.load(name))
     for seed in seeds:
         rounds.novelty.add(seed.text)
-    prompt = InstructionPrompt.load(name)
-    asked = prompts(rounds, prompt, identity, seed=17, number=0)
+    asked = prompts(rounds, identity, seed=17, number=0)
     began = time.monotonic()
-    said: dict[str, Completion] = {c.id: c for c in await asyncio.gather(*(teacher.write(r) for r, _ in asked))}
+    said: dict[str, Completion] = {
+        c.id: c for c in await asyncio.gather(*(teacher.write(each.request) for each in asked))
+    }
     seconds = time.monotonic() - began
-    take(asked, said, {}, prompt, rounds)
+    take(asked, said, {}, rounds)
     reasons: dict[str, int] = {}
     for row in rounds.dropped:
         reasons[row.reason] = reasons.get(row.reason, 0) + 1

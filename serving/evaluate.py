@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cluster.models import parameter_count
+from pipelines.core import reasoning
 from pipelines.core.chat import ChatTokenizer
-from pipelines.core.config import Evaluate
+from pipelines.core.config import Evaluate, Reasoning
 from pipelines.core.hashing import key_of
 from pipelines.core.parts import Shard, has_shard, rows_of, summary, write_shard
 from pipelines.core.progress import Progress
@@ -43,12 +44,13 @@ class Score:
 def run(
     config: Evaluate,
     seed: int,
+    marks: Reasoning | None,
     endpoints: Endpoints,
     teacher: tuple[Served, str] | None,
     students: Sequence[Served],
     run: StageRun,
 ) -> Outcome:
-    """Ask every model.
+    """Ask every model; `marks` stand around the thoughts of models that think aloud.
 
     `teacher` is up at its URL (None for a fake one, which has no endpoint); the students are served here, together.
     """
@@ -63,7 +65,7 @@ def run(
     for name in todo:
         base_url, served_name = (teacher[1], teacher[0].name) if teacher and name == TEACHER else (student_url, name)
         endpoints.wait(base_url)
-        asked = _Asked(name, base_url, served_name, config, seed, tokenizer, run.progress)
+        asked = _Asked(name, base_url, served_name, config, seed, tokenizer, run.progress, marks)
         answers, dropped = asyncio.run(asked.all(references))
         write_shard(run.folder, shards[name], answers, EvalAnswer, dropped)
     if student_url:
@@ -85,6 +87,7 @@ class _Asked:
     seed: int
     tokenizer: ChatTokenizer
     progress: Progress
+    marks: Reasoning | None = None
 
     async def all(self, references: Sequence[Answer]) -> tuple[list[EvalAnswer], list[Dropped]]:
         async with Api(Address(self.base_url, self.name)) as api:
@@ -101,7 +104,7 @@ class _Asked:
             return Dropped(id, STAGE, "request failed", reference.prompt, f"{self.name}: {error}")
 
     async def _ask(self, scorer: ServedModel, writer: HostedModel, reference: Answer) -> EvalAnswer:
-        example = encode(reference, self.tokenizer)
+        example = encode(reference, self.tokenizer, self.marks if self.marks and self.marks.keep == "train" else None)
         logprobs = await scorer.logprobs(list(example.token_ids))
         weighted = [value for value, weight in zip(logprobs, example.weights, strict=True) if weight > 0]
         id = key_of(STAGE, self.name, reference.id, self.seed)
@@ -109,10 +112,17 @@ class _Asked:
             Request(key_of(reference.id, self.seed), reference.prompt, True, self.config.sampling)
         )
         self.progress.advance(1, len(example.token_ids) + said.output_tokens)
+        text = answer_in(said.text, self.marks)
         return EvalAnswer(
-            id, reference.instruction_id, self.name, said.text, said.finish_reason, reference.text,
-            -sum(weighted), len(weighted), rouge_l(said.text, reference.text), repeated_3grams(said.text),
+            id, reference.instruction_id, self.name, text, said.finish_reason, reference.text,
+            -sum(weighted), len(weighted), rouge_l(text, reference.text), repeated_3grams(text),
         )  # fmt: skip
+
+
+def answer_in(text: str, marks: Reasoning | None) -> str:
+    """What is compared: the answer without its thoughts; all of it where those never end."""
+    parts = reasoning.split(text, marks) if marks else None
+    return parts[1] if parts else text
 
 
 def scores(answers: Sequence[EvalAnswer], config: Evaluate, seed: int) -> list[Score]:

@@ -11,11 +11,14 @@ from pydantic import BaseModel, Field, TypeAdapter, model_validator
 
 from pipelines.core.config import (
     Answers,
+    AnyAnswers,
     AnyInstructions,
     Evaluate,
     HTTPTeacher,
+    Instances,
     LocalTeacher,
     PrunedStudent,
+    Reasoning,
     Seeds,
     SplitSeeds,
     Strict,
@@ -46,7 +49,8 @@ class DataRecipe(Recipe):
 
     seeds: Seeds = Seeds()
     instructions: AnyInstructions
-    answers: Answers
+    instances: Instances | None = None
+    answers: AnyAnswers
 
 
 class Generate(DataRecipe):
@@ -62,6 +66,16 @@ class Distil(DataRecipe):
     seeds: SplitSeeds = SplitSeeds()
     student: Student
     evaluate: Evaluate
+
+    @property
+    def reasoning(self) -> Reasoning | None:
+        """The marks around the teacher's thoughts, where it thinks aloud."""
+        return self.answers.reasoning if isinstance(self.answers, Answers) else None
+
+    @property
+    def trained_reasoning(self) -> Reasoning | None:
+        """The same, where the student learns to think aloud too."""
+        return self.reasoning if self.reasoning and self.reasoning.keep == "train" else None
 
     @model_validator(mode="after")
     def _signals_meet(self) -> "Distil":

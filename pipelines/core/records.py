@@ -11,6 +11,7 @@ from typing import Literal
 from pipelines.core.hashing import key_of
 
 Split = Literal["train", "held_out"]
+TaskType = Literal["unknown", "generation", "classification"]  # classification: one label out of a few
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,9 @@ class Instruction:
     split: Split
     parents: tuple[str, ...]  # ids of the instructions the teacher was shown; () for a seed
     completion_id: str  # the completion it was parsed from; "" for a seed
-    reference: str  # the seed's own answer; "" where there is none
+    reference: str  # the answer that came with it: a seed's, or one written in one go with it; "" for none
+    group: str = ""  # the prompt it was asked for with; samples of one prompt share it; "" for a seed
+    task_type: TaskType = "unknown"
 
     @staticmethod
     def make_id(text: str, input: str) -> str:
@@ -62,6 +65,7 @@ class Answer:
     text: str
     finish_reason: str
     sample: int = 0  # which of its instruction's answers
+    reasoning: str = ""  # what the teacher thought before it answered, where the recipe keeps that
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ the held-out tasks and one sample each, for the evaluation's references.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipelines.core import reasoning
 from pipelines.core.config import Answers
 from pipelines.core.hashing import key_of
 from pipelines.core.records import Answer, Completion, Dropped, Instruction
@@ -33,10 +34,15 @@ class AnswerWork:
         return [self._settle_one(row, n, completion) for n, completion in enumerate(said) if completion is not None]
 
     def _settle_one(self, row: Instruction, sample: int, said: Completion) -> Answer | Dropped:
-        text = said.text.strip()
+        marks, thoughts, text = self.config.reasoning, "", said.text.strip()
+        if marks is not None:
+            parts = reasoning.split(said.text, marks)
+            if parts is None:
+                return Dropped(sample_id(row.id, sample), self.stage, "unclosed reasoning", row.text, text[-200:])
+            thoughts, text = parts if marks.keep != "drop" else ("", parts[1])
         if not text:
             return Dropped(sample_id(row.id, sample), self.stage, "empty answer", row.text, "")
         if said.finish_reason == "length" and self.config.cut_off == "drop":
             return Dropped(sample_id(row.id, sample), self.stage, "cut off", row.text, text[-200:])
         id = key_of("answer", row.id, said.id)
-        return Answer(id, row.id, said.id, row.as_prompt(), text, said.finish_reason, sample)
+        return Answer(id, row.id, said.id, row.as_prompt(), text, said.finish_reason, sample, thoughts)

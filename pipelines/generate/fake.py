@@ -1,7 +1,7 @@
 """A deterministic teacher with log-probabilities that needs no model: dry runs, tests, load tests.
 
-Knows how to answer any prompt with plausible-looking words that depend on the request's id alone, and numbered
-lists where the prompt is one. Its text means nothing, and no figure made with it should be believed.
+Knows how to answer any prompt with plausible-looking words that depend on the request's id alone, in the format that
+the end of the prompt asks for. Its text means nothing, and no figure made with it should be believed.
 """
 
 import asyncio
@@ -48,6 +48,8 @@ _NOUNS = [
 ]
 _LINKS = ["about", "near", "without", "before", "under", "beside", "behind", "between", "within", "toward"]
 _DOTTED = re.compile(r"^\s*(\d+)\.\s*\Z")
+_TRIPLE = re.compile(r"^\s*(\d+)\. Instruction:\s*\Z")
+_A_WORD = 8  # max_tokens up to which a yes or no is expected
 TOP = 0.6  # probability of the token that is there; the rest falls geometrically
 
 
@@ -60,8 +62,7 @@ class FakeTeacher:
     async def write(self, request: Request) -> Completion:
         await asyncio.sleep(self._latency)
         chance = random.Random(request.id)
-        numbered = _DOTTED.match(request.prompt.rsplit("\n", 1)[-1])
-        text = _list_from(chance, int(numbered[1])) if numbered else _sentence(chance, chance.randint(8, 40))
+        text = _continue(chance, request)
         ids = self._tokenizer.encode(text)[: request.sampling.max_tokens]
         cut = len(ids) == request.sampling.max_tokens
         finish = "length" if cut else "stop"
@@ -99,6 +100,22 @@ class FakeTeacher:
         return np.concatenate([[actual], others[others != actual][: k - 1]])
 
 
+def _continue(chance: random.Random, request: Request) -> str:
+    """A reply in the format that the prompt's last line calls for."""
+    last = request.prompt.rsplit("\n", 1)[-1]
+    if numbered := _DOTTED.match(last):
+        return _list_from(chance, int(numbered[1]))
+    if triple := _TRIPLE.match(last):
+        return _triples_from(chance, int(triple[1]))
+    if not request.is_chat and request.sampling.max_tokens <= _A_WORD:
+        return chance.choice((" Yes", " No"))
+    if last.startswith("Task: "):
+        return _labels(chance) if "\nLabel: " in request.prompt else _examples(chance)
+    if last.endswith("</instruction>"):
+        return f"It is useful. <instruction>{_sentence(chance, chance.randint(5, 12))}</instruction>"
+    return _sentence(chance, chance.randint(8, 40))
+
+
 def _sentence(chance: random.Random, words: int) -> str:
     body = " ".join(chance.choice(_NOUNS if n % 2 else _LINKS) for n in range(words - 1))
     return f"{chance.choice(_VERBS)} {body}."
@@ -108,3 +125,24 @@ def _list_from(chance: random.Random, first: int) -> str:
     """The continuation of a numbered list whose last number stands already."""
     items = [_sentence(chance, chance.randint(5, 12)) for _ in range(4)]
     return "\n".join(" " + item if n == 0 else f"{first + n}. {item}" for n, item in enumerate(items)) + "\n"
+
+
+def _triples_from(chance: random.Random, first: int) -> str:
+    """The continuation of triples whose last one is begun; every other one has an input."""
+    tasks = [(_sentence(chance, chance.randint(5, 12)), _sentence(chance, 5), _sentence(chance, 8)) for _ in range(3)]
+    return "\n###\n".join(
+        (f"{n}. Instruction:" if n > first else "")
+        + f" {task}\n{n}. Input:\n{input if n % 2 else '<none>'}\n{n}. Output:\n{output}"
+        for n, (task, input, output) in enumerate(tasks, first)
+    )
+
+
+def _examples(chance: random.Random) -> str:
+    """Two examples of input and output."""
+    parts = (f"\nExample {n}\nInput: {_sentence(chance, 5)}\nOutput: {_sentence(chance, 8)}" for n in (1, 2))
+    return "".join(parts)
+
+
+def _labels(chance: random.Random) -> str:
+    """Two labels, each with an input."""
+    return "".join(f"\nLabel: {label}\nInput: {_sentence(chance, 5)}" for label in ("first", "second"))

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 
-from pipelines.core.config import Instructions
+from pipelines.core.config import Filtered
 from pipelines.core.errors import UserError
 from pipelines.core.plugins import load_function
 
@@ -40,7 +40,7 @@ def start(text: str) -> str | None:
     return "asks for a program" if text.lower().startswith("write a program") else None
 
 
-def chain(config: Instructions) -> list[Filter]:
+def chain(config: Filtered) -> list[Filter]:
     """The recipe's filters in their order. UserError for a name that is none."""
     known: dict[str, Filter] = {
         "length": partial(length, min_words=config.min_words, max_words=config.max_words),
@@ -58,7 +58,7 @@ def chain(config: Instructions) -> list[Filter]:
     return filters
 
 
-def content_key(config: Instructions) -> list[str]:
+def content_key(config: Filtered) -> list[str]:
     """The filters as they enter the stage's key: a function of the user's by its source."""
     return [f"{n}@{load_function(n).digest}" if ":" in n else n for n in config.filters]
 

@@ -23,10 +23,20 @@ from pipelines.generate.filters import Filter, chain, first_reason
 from pipelines.generate.ledger import Ledger
 from pipelines.generate.novelty import Pool
 from pipelines.generate.prompts import InstructionPrompt
+from pipelines.generate.replies import Candidate
 from pipelines.generate.teacher import Faculty, Request, RequestFailed, TeacherId, write_request
 from pipelines.generate.usage import Usage, usage
 
 STAGE = "instructions"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request of a round: what it showed, and the group of samples that it belongs to."""
+
+    request: Request
+    shown: Sequence[Instruction]
+    group: str
 
 
 @dataclass
@@ -37,6 +47,7 @@ class Rounds:
     filters: list[Filter]
     seeds: list[Instruction]  # training seeds only: the held-out ones are never shown
     novelty: Pool  # all seeds, the held-out ones too, and everything kept
+    prompt: InstructionPrompt
     kept: list[Instruction] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
     asked: Counter[str] = field(default_factory=Counter)  # how often each prompt was, as examples may meet again
@@ -44,8 +55,9 @@ class Rounds:
     def drop(self, reason: str, text: str, detail: str, *key: str) -> None:
         self.dropped.append(Dropped(key_of(STAGE, reason, text, *key), STAGE, reason, text, detail))
 
-    def consider(self, text: str, parents: tuple[str, ...], completion_id: str) -> None:
+    def consider(self, candidate: Candidate, asked: Asked, completion_id: str) -> None:
         """Keep a candidate, or drop it with its reason."""
+        text = candidate.text
         reason = first_reason(text, self.filters)
         if reason is not None:
             self.drop(reason, text, "", completion_id)
@@ -53,30 +65,46 @@ class Rounds:
             self.drop("not new", text, f"ROUGE-L {near.score:.2f} with {near.text!r}", completion_id)
         else:
             self.novelty.add(text)
-            id = Instruction.make_id(text, "")
-            self.kept.append(Instruction(id, text, "", "bootstrap", "train", parents, completion_id, ""))
+            id = Instruction.make_id(text, candidate.input)
+            parents = tuple(i.id for i in asked.shown)
+            new = Instruction(id, text, candidate.input, "bootstrap", "train", parents, completion_id,
+                              candidate.output, asked.group)  # fmt: skip
+            self.kept.append(new)
 
 
 def run(config: Instructions, faculty: Faculty, recipe_seed: int, run: StageRun) -> Outcome:
     """Bootstrap until `target` new instructions are kept; rows = the training seeds, then the new ones."""
     everything = list(rows_of(run.inputs["seeds"].folder, Instruction))
     seeds = [i for i in everything if i.split == "train"]
+    prompt = InstructionPrompt.load(config.prompt)
     novelty = Pool(config.max_rouge_l)
     for instruction in everything:
         novelty.add(instruction.text)
-    rounds = Rounds(config, chain(config), seeds, novelty)
-    asked = asyncio.run(_bootstrap(rounds, faculty, recipe_seed, run))
+    rounds = Rounds(config, chain(config), _shown(config, prompt, seeds), novelty, prompt)
+    total = asyncio.run(_bootstrap(rounds, faculty, recipe_seed, run))
     new = rounds.kept[: config.target]
     write_rows(run.folder, [*seeds, *new], Instruction, rounds.dropped)
     rows, digest, reasons = summary(run.folder, Instruction)
-    cost = asked.cost
-    facts = {"new": len(new), "requests": asked.requests, "rounds": asked.rounds, "teacher": config.teacher}
+    cost = total.cost
+    facts = {"new": len(new), "requests": total.requests, "rounds": total.rounds, "teacher": config.teacher}
     facts |= cost.facts()
-    return Outcome(rows, digest, reasons, cost.prompt_tokens, cost.output_tokens, asked.start_up_seconds, facts)
+    return Outcome(rows, digest, reasons, cost.prompt_tokens, cost.output_tokens, total.start_up_seconds, facts)
+
+
+def _shown(config: Instructions, prompt: InstructionPrompt, seeds: list[Instruction]) -> list[Instruction]:
+    """The seeds that may be shown. UserError where none may."""
+    wanted = [i for i in seeds if config.show == "all" or i.task_type == config.show]
+    shown = [i for i in wanted if prompt.can_show(i)]
+    if not shown:
+        raise UserError(
+            f"instructions.show: {config.show!r} and instructions.prompt: {config.prompt!r} leave none of {len(seeds)} "
+            "seeds to show (classification seeds say `is_classification: true`; triples need an output in each)"
+        )
+    return shown
 
 
 @dataclass
-class _Asked:
+class _Total:
     """What the rounds took."""
 
     requests: int = 0
@@ -85,12 +113,11 @@ class _Asked:
     start_up_seconds: float = 0.0
 
 
-async def _bootstrap(rounds: Rounds, faculty: Faculty, recipe_seed: int, run: StageRun) -> _Asked:
+async def _bootstrap(rounds: Rounds, faculty: Faculty, recipe_seed: int, run: StageRun) -> _Total:
     config = rounds.config
     identity = faculty.identity(config.teacher)
-    prompt = InstructionPrompt.load(config.prompt)
     ledger: Ledger[Completion] = Ledger(run.runs, identity, Completion)
-    total = _Asked()
+    total = _Total()
     run.progress.begin(STAGE, config.target, unit="new")
     began = time.monotonic()
     async with faculty.warm(config.teacher) as teacher:
@@ -99,12 +126,12 @@ async def _bootstrap(rounds: Rounds, faculty: Faculty, recipe_seed: int, run: St
         while len(rounds.kept) < config.target:
             if total.rounds == config.max_rounds:
                 raise UserError(_too_few(rounds))
-            asked = prompts(rounds, prompt, identity, recipe_seed, total.rounds)
+            asked = prompts(rounds, identity, recipe_seed, total.rounds)
             before = len(rounds.kept)
             asking = Asking(teacher, ledger)
-            requests = [r for r, _ in asked]
+            requests = [each.request for each in asked]
             await asking.all(requests)
-            take(asked, asking.said, asking.failed, prompt, rounds)
+            take(asked, asking.said, asking.failed, rounds)
             total.rounds += 1
             total.requests += len(asked)
             total.cost += usage(requests, asking.said)
@@ -113,15 +140,9 @@ async def _bootstrap(rounds: Rounds, faculty: Faculty, recipe_seed: int, run: St
     return total
 
 
-def prompts(
-    rounds: Rounds,
-    prompt: InstructionPrompt,
-    teacher: TeacherId,
-    seed: int,
-    number: int,
-) -> list[tuple[Request, tuple[str, ...]]]:
-    """One round's requests, each with the ids of the instructions it shows."""
-    config = rounds.config
+def prompts(rounds: Rounds, teacher: TeacherId, seed: int, number: int) -> list[Asked]:
+    """One round's requests."""
+    config, prompt = rounds.config, rounds.prompt
     asked = []
     for n in range(config.requests_per_round):
         chance = random.Random(f"{seed}/{number}/{n}")
@@ -129,39 +150,30 @@ def prompts(
         wanted = min(config.seed_examples + config.own_examples - own, len(rounds.seeds))
         shown = chance.sample(rounds.seeds, wanted) + chance.sample(rounds.kept, own)
         chance.shuffle(shown)
-        text = prompt.render([i.text for i in shown])
-        sampling = config.sampling.model_copy(update={"stop": (*config.sampling.stop, *prompt.stop(len(shown)))})
-        request = write_request(teacher, text, sampling, is_chat=prompt.is_chat, ordinal=rounds.asked[text])
-        rounds.asked[text] += 1
-        asked.append((request, tuple(i.id for i in shown)))
+        text, stop = prompt.render(shown), prompt.stop(len(shown), config.list_end)
+        sampling = config.sampling.model_copy(update={"stop": (*config.sampling.stop, *stop)})
+        group = key_of("group", teacher.digest, text)
+        for _ in range(config.samples):
+            request = write_request(teacher, text, sampling, is_chat=prompt.is_chat, ordinal=rounds.asked[text])
+            rounds.asked[text] += 1
+            asked.append(Asked(request, shown, group))
     return asked
 
 
 def take(
-    asked: Sequence[tuple[Request, tuple[str, ...]]],
-    said: Mapping[str, Completion],
-    failed: Mapping[str, RequestFailed],
-    prompt: InstructionPrompt,
-    rounds: Rounds,
+    asked: Sequence[Asked], said: Mapping[str, Completion], failed: Mapping[str, RequestFailed], rounds: Rounds
 ) -> None:
     """Read a round's completions in id order. A failed request is a dropped row."""
-    for request, shown in sorted(asked, key=lambda pair: pair[0].id):
-        if (error := failed.get(request.id)) is not None:
-            rounds.drop(error.reason, request.prompt[-200:], str(error), request.id)
+    for each in sorted(asked, key=lambda each: each.request.id):
+        id = each.request.id
+        if (error := failed.get(id)) is not None:
+            rounds.drop(error.reason, each.request.prompt[-200:], str(error), id)
             continue
-        completion = said[request.id]
-        candidates, cut = prompt.candidates(completion.text, completion.finish_reason)
-        if cut:
-            rounds.drop("cut off", completion.text[-200:], "the reply hit max_tokens", completion.id)
-        elif not candidates:
-            rounds.drop(
-                "nothing to read",
-                completion.text[:200],
-                f"no {prompt.shape} task in the reply",
-                completion.id,
-            )
-        for text in candidates:
-            rounds.consider(text, shown, completion.id)
+        reply = rounds.prompt.read(said[id].text, said[id].finish_reason, len(each.shown))
+        for n, (reason, text) in enumerate(reply.lost):
+            rounds.drop(reason, text[-500:], f"in a reply that ended by {said[id].finish_reason}", id, str(n))
+        for candidate in reply.candidates:
+            rounds.consider(candidate, each, id)
 
 
 def _too_few(rounds: Rounds) -> str:

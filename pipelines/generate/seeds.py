@@ -1,9 +1,9 @@
 """Seed tasks: read, checked line by line, and split before a teacher sees any of them.
 
-Knows Self-Instruct's seed format ({id, instruction, instances: [{input, output}]}, JSON lines), and the folders
-that `tutelage import` makes of other formats. A bad line becomes a Dropped row with its line number; the good ones
-go on. The held-out tasks are chosen here, by the recipe's seed, so nothing that descends from them can reach
-training.
+Knows Self-Instruct's seed format ({instruction, instances: [{input, output}], is_classification}, JSON lines), and
+the folders that `tutelage import` makes of other formats. A bad line becomes a Dropped row with its line number; the
+good ones go on. The held-out tasks are chosen here, by the recipe's seed, so nothing that descends from them can
+reach training.
 """
 
 import json
@@ -18,7 +18,7 @@ from pipelines.core.errors import UserError
 from pipelines.core.hashing import file_digest, key_of
 from pipelines.core.parts import summary, write_rows
 from pipelines.core.plugins import load_function
-from pipelines.core.records import Dropped, Instruction
+from pipelines.core.records import Dropped, Instruction, TaskType
 from pipelines.core.stage import Outcome, StageRun
 from pipelines.formats.folder import is_imported, open_imported
 from pipelines.generate.novelty import Pool
@@ -151,7 +151,14 @@ def _parse(task: Any) -> tuple[Instruction | None, str]:
         f"{text}{input}{output}".encode()
     except UnicodeEncodeError:
         return None, "bad text: half a character"
-    return Instruction(Instruction.make_id(text, input), text, input, "seed", "train", (), "", output), ""
+    id = Instruction.make_id(text, input)
+    return Instruction(id, text, input, "seed", "train", (), "", output, "", _task_type(task)), ""
+
+
+def _task_type(task: dict[str, Any]) -> TaskType:
+    """As the file says it; a file need not."""
+    said = task.get("is_classification")
+    return ("classification" if said else "generation") if isinstance(said, bool) else "unknown"
 
 
 def _are_instances(value: Any) -> bool:

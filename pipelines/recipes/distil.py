@@ -10,7 +10,7 @@ Knows which stage feeds which, and which settings enter each stage's key. Builds
 from functools import partial
 
 from pipelines.core.chat import ChatTokenizer
-from pipelines.core.config import GivenStudent, PrunedStudent, VLLMTeacher
+from pipelines.core.config import Answers, GivenStudent, PrunedStudent, VLLMTeacher
 from pipelines.core.recipe import Distil
 from pipelines.core.stage import Outcome, Stage, StageRun
 from pipelines.generate import held_out
@@ -26,15 +26,15 @@ def stages(recipe: Distil, faculty: ClusterFaculty) -> list[Stage]:
     """The whole run, in order. UserError for a file or model that is not there."""
     made = _Builder(recipe, faculty)
     seed = made.seeds()
-    pool = made.instructions(seed)
-    apart = made.held_out(seed, pool)
-    answers = made.answers("answers", pool, recipe.answers.teacher)
-    references = made.answers("references", apart, recipe.evaluate.teacher)
+    tasks = made.tasks(seed)
+    apart = made.held_out(seed, tasks[-1])
+    answers = made.answers(tasks[-1])
+    references = made.references(apart)
     shown = made.examples(answers)
     signals = [made.soft_targets(shown)] if recipe.student.signals else []
     first = made.student_init(shown)
     trained = made.student(shown, signals, first)
-    return [seed, pool, apart, answers, references, shown, *signals, first, trained,
+    return [seed, *tasks, apart, answers, references, shown, *signals, first, trained,
             made.evaluate(references, first, trained)]  # fmt: skip
 
 
@@ -49,13 +49,25 @@ class _Builder(DataStages):
         config = {"max_rouge_l": max_rouge_l}
         return Stage("held_out", 2, config, {"seeds": seed, "pool": pool}, partial(held_out.run, max_rouge_l))
 
+    def references(self, apart: Stage) -> Stage:
+        """The teacher's own answers to the held-out tasks, asked for as the training answers are."""
+        config, answers = self._recipe.evaluate, self._recipe.answers
+        alike = answers if isinstance(answers, Answers) else Answers(teacher=config.teacher, sampling=config.sampling)
+        return self.asked("references", alike.model_copy(update={"teacher": config.teacher, "samples": 1}), apart)
+
     def examples(self, answers: Stage) -> Stage:
         max_length = self._recipe.student.train.max_length
         model = self._faculty.origin(self._recipe.student.init)
-        config = {"max_length": max_length, "tokenizer": model.digest, "method": "sft"}
+        marks = self._recipe.trained_reasoning
+        config = {
+            "max_length": max_length,
+            "tokenizer": model.digest,
+            "method": "sft",
+            "reasoning": marks and marks.model_dump(mode="json"),
+        }
 
         def run(stage: StageRun) -> Outcome:
-            return examples.run(ChatTokenizer(str(model.folder())), max_length, stage)
+            return examples.run(ChatTokenizer(str(model.folder())), max_length, marks, stage)
 
         return Stage("examples", 3, config, {"answers": answers}, run)
 
@@ -73,7 +85,7 @@ class _Builder(DataStages):
         init = self._recipe.student.init
         model = self._faculty.origin(init)
         if isinstance(init, GivenStudent):
-            return student.given(init, model.digest)
+            return student.given(model)
         config = {**init.model_dump(mode="json", exclude={"teacher"}), "teacher": model.digest}
 
         def run(stage: StageRun) -> Outcome:
@@ -97,11 +109,12 @@ class _Builder(DataStages):
         return Stage("student", 2, config, inputs, run, f"{train.epochs} epoch(s)")
 
     def evaluate(self, references: Stage, first: Stage, trained: Stage) -> Stage:
-        config, seed = self._recipe.evaluate, self._recipe.seed
+        config, seed, marks = self._recipe.evaluate, self._recipe.seed, self._recipe.reasoning
         content = {
             **config.model_dump(mode="json", exclude={"teacher"}),
             "teacher": self._digest(config.teacher),
             "seed": seed,
+            "reasoning": marks and marks.model_dump(mode="json"),
         }
 
         def run(stage: StageRun) -> Outcome:
@@ -112,10 +125,10 @@ class _Builder(DataStages):
             name, teacher = config.teacher, None
             if isinstance(self._recipe.teachers[name], VLLMTeacher):
                 teacher = (self._faculty.served(name), self._faculty.serve_teacher(name))
-            return evaluate.run(config, seed, self._faculty.endpoints, teacher, students, stage)
+            return evaluate.run(config, seed, marks, self._faculty.endpoints, teacher, students, stage)
 
         inputs = {"references": references, "init": first, "student": trained}
-        return Stage("evaluate", 1, content, inputs, run, "teacher, student before and after")
+        return Stage("evaluate", 2, content, inputs, run, "teacher, student before and after")
 
     def _served(self, name: str, stage: StageRun, role: str) -> Served:
         done = stage.inputs[role]

@@ -2,7 +2,8 @@
 
 Knows which stage feeds which. Builds inert stages; starts nothing.
 
-    seeds ─► instructions ─► answers
+    seeds ─► instructions ─┬──────────────────────────────┬─► answers
+                           └─► task_types ─► instances ───┘
 """
 
 from pipelines.core.recipe import Generate
@@ -15,5 +16,5 @@ def stages(recipe: Generate, faculty: Faculty) -> list[Stage]:
     """The whole run, in order. UserError for a file or model that is not there."""
     made = DataStages(recipe, faculty)
     seed = made.seeds()
-    tasks = made.instructions(seed)
-    return [seed, tasks, made.answers("answers", tasks, recipe.answers.teacher)]
+    tasks = made.tasks(seed)
+    return [seed, *tasks, made.answers(tasks[-1])]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipelines.core import runner
-from pipelines.core.config import FakeTeacher, Given, HTTPTeacher, RecordedTeacher, VLLMTeacher
+from pipelines.core.config import Evolved, FakeTeacher, Given, HTTPTeacher, OwnAnswers, RecordedTeacher, VLLMTeacher
 from pipelines.core.errors import UserError
 from pipelines.core.hashing import canonical
 from pipelines.core.parts import rows_of
@@ -18,10 +18,8 @@ from pipelines.core.stage import Done
 from pipelines.core.storage import Folder
 from pipelines.formats import ExportFormat, card, folder, write
 from pipelines.formats.card import Provenance, Step
-from pipelines.runs import api
+from pipelines.runs import api, written
 from pipelines.runs.reporting import versions
-
-SHOWN = ("seeds", "instructions", "answers")  # what a training answer goes through
 
 
 def export(
@@ -67,7 +65,7 @@ def _of_run(name: str, runs: str, overrides: Sequence[str]) -> Taken:
 
 def _answered(done: Mapping[str, Done]) -> Iterator[Conversation]:
     """The answers in their order, each with its instruction."""
-    tasks = {task.id: task for task in rows_of(done["instructions"].folder, Instruction)}
+    tasks = {task.id: task for task in rows_of(written.tasks(done).folder, Instruction)}
     for answer in rows_of(done["answers"].folder, Answer):
         task = tasks[answer.instruction_id]
         assert task.split == "train", f"the held-out task {task.id} has an answer among the training answers"
@@ -77,6 +75,7 @@ def _answered(done: Mapping[str, Done]) -> Iterator[Conversation]:
             "origin": task.origin,
             "parents": task.parents,
             "finish_reason": answer.finish_reason,
+            **({"reasoning": answer.reasoning} if answer.reasoning else {}),
         }
         turns = (task.text, answer.text)
         id = Conversation.make_id("", turns, task.input)
@@ -91,17 +90,20 @@ def _run_provenance(recipe: DataRecipe, run: str, done: Mapping[str, Done]) -> P
             f"Recipe `{recipe.name}` (method {recipe.method}, seed {recipe.seed}), run `{run}`.",
             f"Seed tasks: `{recipe.seeds.tasks}`; {recipe.seeds.held_out} of them are held out and are not here.",
             f"Instructions: {_instructions(recipe)}",
-            f"Answers: {recipe.answers.samples} for each instruction, by `{recipe.answers.teacher}`.",
+            *_instances(recipe),
+            f"Answers: {_answers(recipe)}",
         ],
         filters=[
             *_instruction_filters(recipe),
-            f"Answers: empty ones are dropped; of those that hit max_tokens, {recipe.answers.cut_off}.",
+            *_answer_filters(recipe),
         ],
         steps=[
-            Step(name, done[name].manifest["rows"], done[name].manifest["dropped"]) for name in SHOWN if name in done
+            Step(name, done[name].manifest["rows"], done[name].manifest["dropped"])
+            for name in written.steps(done)
+            if name != "examples"
         ],
         lineage="Seed, instruction, answer: `extra` holds `answer_id`, `instruction_id`, and in `parents` the ids of "
-        "the instructions that the teacher was shown (none for a seed). "
+        "the instructions that the teacher was shown or made it of (none for a seed). "
         f"`tutelage trace ANSWER_ID` follows a row of `{run}` back to its seeds.",
         written_with=_program(),
     )
@@ -109,25 +111,50 @@ def _run_provenance(recipe: DataRecipe, run: str, done: Mapping[str, Done]) -> P
 
 def _writers(recipe: DataRecipe) -> list[str]:
     """The teachers that wrote what leaves."""
-    sections = (recipe.instructions, recipe.answers)
-    return sorted({section.teacher for section in sections if not isinstance(section, Given)})
+    sections = (recipe.instructions, recipe.instances, recipe.answers)
+    return sorted({s.teacher for s in sections if s is not None and not isinstance(s, Given | OwnAnswers)})
 
 
 def _instructions(recipe: DataRecipe) -> str:
     settings = recipe.instructions
     if isinstance(settings, Given):
         return "the seeds that are left, as they are."
+    if isinstance(settings, Evolved):
+        return (
+            f"the seeds that are left, and what `{settings.teacher}` made of them in {settings.generations} "
+            "generation(s) of rewriting."
+        )
     return f"the seeds that are left, and new ones by `{settings.teacher}`."
+
+
+def _instances(recipe: DataRecipe) -> list[str]:
+    settings = recipe.instances
+    return [f"Examples of each instruction, up to {settings.most}, by `{settings.teacher}`."] if settings else []
+
+
+def _answers(recipe: DataRecipe) -> str:
+    settings = recipe.answers
+    if isinstance(settings, OwnAnswers):
+        return "those that came with the tasks."
+    return f"{settings.samples} for each instruction, by `{settings.teacher}`."
+
+
+def _answer_filters(recipe: DataRecipe) -> list[str]:
+    settings = recipe.answers
+    if isinstance(settings, OwnAnswers):
+        return ["Answers: a task without one is dropped."]
+    return [f"Answers: empty ones are dropped; of those that hit max_tokens, {settings.cut_off}."]
 
 
 def _instruction_filters(recipe: DataRecipe) -> list[str]:
     settings = recipe.instructions
     if isinstance(settings, Given):
         return []
-    return [
-        f"Instructions: {', '.join(settings.filters)}; {settings.min_words} to {settings.max_words} words; "
-        f"ROUGE-L at most {settings.max_rouge_l} with every other one and with the held-out tasks."
-    ]
+    limits = f"Instructions: {', '.join(settings.filters)}; {settings.min_words} to {settings.max_words} words; "
+    if isinstance(settings, Evolved):
+        apart = f"at most {settings.max_rouge_l_with_parent} with the task it was made of"
+        return [f"{limits}ROUGE-L at most {settings.max_rouge_l} with the held-out tasks, {apart}."]
+    return [f"{limits}ROUGE-L at most {settings.max_rouge_l} with every other one and with the held-out tasks."]
 
 
 def _teacher(recipe: Recipe, name: str) -> str:

@@ -15,11 +15,13 @@ from pipelines.core.storage import Folder
 from pipelines.generate.ledger import SHARED
 
 _KINDS: dict[str, type[Any]] = {
-    "seeds": Instruction, "instructions": Instruction, "held_out": Instruction, "answers": Answer,
+    "seeds": Instruction, "evolved": Instruction, "instructions": Instruction, "task_types": Instruction,
+    "instances": Instruction, "held_out": Instruction, "answers": Answer,
     "references": Answer, "examples": TrainExample, "soft_targets": SoftTargets, "evaluate": EvalAnswer,
 }  # fmt: skip
 _PARENTS = ("answer_id", "example_id", "instruction_id", "completion_id", "parents")
 MAX_LINES = 200
+Known = dict[str, list[tuple[str, Any]]]  # id -> (folder, row); a task that several stages hand on is in all of them
 
 
 def trace(id: str, runs: str) -> list[str]:
@@ -32,13 +34,13 @@ def trace(id: str, runs: str) -> list[str]:
     return lines[:MAX_LINES]
 
 
-def _follow(id: str, known: dict[str, tuple[str, Any]], depth: int, seen: set[str], lines: list[str]) -> None:
+def _follow(id: str, known: Known, depth: int, seen: set[str], lines: list[str]) -> None:
     if id in seen or id not in known:
         return
     seen.add(id)
-    where, record = known[id]
+    where, record = known[id][0]
     lines.append(f"{'  ' * depth}{_kind(record)} {id}  {_words(record)}  [{where}]")
-    for parent in _parents(record):
+    for parent in dict.fromkeys(parent for _, each in known[id] for parent in _parents(each)):
         _follow(parent, known, depth + 1, seen, lines)
 
 
@@ -48,20 +50,23 @@ def _parents(record: Any) -> Iterator[str]:
         yield from (value,) if isinstance(value, str) else value
 
 
-def _index(folder: Folder) -> dict[str, tuple[str, Any]]:
-    known: dict[str, tuple[str, Any]] = {}
+def _index(folder: Folder) -> Known:
+    known: Known = {}
     for name in folder.folders():
         if name.startswith(SHARED[Completion]):
             completions = folder.child(name)
             for part in completions.files(".parquet"):
                 for record in completions.read_records(part, Completion):
-                    known.setdefault(record.id, (name, record))
-        elif (found := manifest.read(folder.child(name))) and found["stage"] in _KINDS:
-            for row in rows_of(folder.child(name), _KINDS[found["stage"]]):
-                known.setdefault(row.id, (name, row))
-            for row in dropped_of(folder.child(name)):
-                known.setdefault(row.id, (name, row))
+                    known.setdefault(record.id, []).append((name, record))
+        elif (found := manifest.read(folder.child(name))) and (kind := _KINDS.get(_step(found["stage"]))):
+            for row in (*rows_of(folder.child(name), kind), *dropped_of(folder.child(name))):
+                known.setdefault(row.id, []).append((name, row))
     return known
+
+
+def _step(stage: str) -> str:
+    """`evolved_2` -> `evolved`."""
+    return stage.rstrip("_0123456789")
 
 
 def _kind(record: Any) -> str:

@@ -6,23 +6,29 @@ names the recipe's key and what to do.
 
 import asyncio
 import shutil
-from typing import Any
+from collections.abc import Iterator
 
 from cluster.models import Model
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import (
+    Answers,
+    Evolved,
     FakeTeacher,
     Given,
     HTTPTeacher,
     Instructions,
+    OwnAnswers,
     PrunedStudent,
     RecordedTeacher,
+    Sampling,
     VLLMTeacher,
 )
 from pipelines.core.errors import UserError
 from pipelines.core.recipe import AnyRecipe, DataRecipe, Distil, Recipe
-from pipelines.generate.prompts import InstructionPrompt
+from pipelines.generate import seeds
+from pipelines.generate.prompts import InstructionPrompt, Prompt
 from pipelines.generate.teacher import Request, RequestFailed, score_request
+from pipelines.runs import estimates, sizes
 from serving.api import Api
 from serving.client import address
 from serving.faculty import ClusterFaculty
@@ -39,11 +45,15 @@ def local_facts(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[str]:
     _check_windows(recipe)
     _check_prompts(recipe)
     _check_disk()
-    facts.append(_written_tokens(recipe))
+    tasks = len(seeds.read(seeds.seed_file(recipe.seeds), recipe.seeds.reader)[0])
+    teachers, student = sizes.of_teachers(recipe, faculty), 0
+    facts += estimates.in_words(recipe, tasks)
     if isinstance(recipe, Distil):
         _check_layers(recipe, faculty)
-        facts += [_examples(recipe), *_memory_estimate(recipe, faculty)]
-    return facts + [f"note: {note}" for note in recipe.notes]
+        student = sizes.of_student(recipe, faculty)
+        facts += sizes.memory(recipe, teachers, student)
+    facts.append(estimates.gpu_hours(recipe, tasks, teachers, student))
+    return [fact for fact in facts if fact] + [f"note: {note}" for note in recipe.notes]
 
 
 def reach(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[str]:
@@ -57,16 +67,6 @@ def reach(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[str]:
     if faculty.address is not None:
         facts.append(_cluster_fact(faculty))
     return facts
-
-
-def parameters(header: dict[str, Any]) -> int:
-    """Weights of a Llama-like decoder from its config.json (embedding counted once where tied)."""
-    width, inner = header["hidden_size"], header["intermediate_size"]
-    heads, kv_heads = header["num_attention_heads"], header.get("num_key_value_heads", header["num_attention_heads"])
-    head = header.get("head_dim") or width // heads
-    layer = 2 * width * heads * head + 2 * width * kv_heads * head + 3 * width * inner
-    embedding = header["vocab_size"] * width * (1 if header.get("tie_word_embeddings") else 2)
-    return int(header["num_hidden_layers"] * layer + embedding)
 
 
 def _cluster_fact(faculty: ClusterFaculty) -> str:
@@ -93,9 +93,10 @@ def _teacher_fact(name: str, recipe: Recipe, faculty: ClusterFaculty) -> str:
 def _model_fact(model: Model) -> str:
     header = model.header()
     if not header:
-        return f"{model.ref} (not unpacked or downloaded yet)"
-    size = f"{header['num_hidden_layers']} layers, {header['vocab_size']:,} tokens"
-    return f"{model.ref}: {size}, {parameters(header) / 1e6:,.0f} M parameters"
+        named = f", {sizes.size(model) / 1e9:g} B parameters by its name" if sizes.size(model) else ""
+        return f"{model.ref} (not unpacked or downloaded yet{named})"
+    shape = f"{header['num_hidden_layers']} layers, {header['vocab_size']:,} tokens"
+    return f"{model.ref}: {shape}, {sizes.parameters(header) / 1e6:,.0f} M parameters"
 
 
 def _reach_teacher(name: str, recipe: AnyRecipe, faculty: ClusterFaculty) -> str:
@@ -107,14 +108,16 @@ def _reach_teacher(name: str, recipe: AnyRecipe, faculty: ClusterFaculty) -> str
             return f"recorded, {faculty.record(name).words()}"
         case FakeTeacher() | VLLMTeacher():
             folder = faculty.model(name).folder()
-            ChatTokenizer(str(folder)).prompt_ids("Hello")  # the chat template answers
+            if any(teacher == name and is_chat for _, teacher, is_chat in _asked(recipe)):
+                ChatTokenizer(str(folder)).prompt_ids("Hello")  # the chat template answers
             return str(folder)
 
 
 async def _greet(name: str, spec: HTTPTeacher, recipe: AnyRecipe, faculty: ClusterFaculty) -> str:
     """Ask an API for a few tokens, and to score them where it will be asked to: a run's first mistake is cheap."""
     hasty = spec.model_copy(update={"retries": min(1, spec.retries), "timeout_s": min(GREETING_S, spec.timeout_s)})
-    sampling = recipe.answers.sampling.model_copy(update={"max_tokens": GREETING_TOKENS})
+    sampling = recipe.answers.sampling if isinstance(recipe.answers, Answers) else Sampling()
+    sampling = sampling.model_copy(update={"max_tokens": GREETING_TOKENS})
     hello = Request("greeting", "Hello, who are you?", spec.api != "completions", sampling)
     async with Api(address(name, hasty)) as api:
         teacher = faculty.hosted(name, api)
@@ -131,13 +134,7 @@ async def _greet(name: str, spec: HTTPTeacher, recipe: AnyRecipe, faculty: Clust
 
 def _check_prompts(recipe: DataRecipe) -> None:
     """An API takes users' turns or documents, not both (vLLM's token ids are either)."""
-    asked = [("answers.teacher", recipe.answers.teacher, True)]
-    if isinstance(recipe, Distil):
-        asked.append(("evaluate.teacher", recipe.evaluate.teacher, True))
-    if isinstance(recipe.instructions, Instructions):
-        is_chat = InstructionPrompt.load(recipe.instructions.prompt).is_chat
-        asked.append(("instructions.prompt", recipe.instructions.teacher, is_chat))
-    for where, name, is_chat in asked:
+    for where, name, is_chat in _asked(recipe):
         spec = recipe.teachers[name]
         if isinstance(spec, HTTPTeacher) and spec.api == ("completions" if is_chat else "chat"):
             wants = "a user's turn: `api: chat`" if is_chat else "a document to go on with: `api: completions`"
@@ -145,6 +142,24 @@ def _check_prompts(recipe: DataRecipe) -> None:
                 f"{where}: what teachers.{name} is asked is {wants}, and its api is {spec.api!r} "
                 "(instructions.prompt: tagged asks in users' turns, numbered in documents)"
             )
+
+
+def _asked(recipe: DataRecipe) -> Iterator[tuple[str, str, bool]]:
+    """(key, teacher, whether it is asked in users' turns, not in documents to go on with)."""
+    config, instances = recipe.instructions, recipe.instances
+    if isinstance(config, Instructions):
+        yield "instructions.prompt", config.teacher, InstructionPrompt.load(config.prompt).is_chat
+    if isinstance(config, Evolved):
+        for way in config.ways:
+            yield "instructions.ways", config.teacher, Prompt.load(way, "instructions.ways", ["task"]).is_chat
+    if instances is not None:
+        for name in ("task_type_prompt", "input_first_prompt", "output_first_prompt"):
+            key = f"instances.{name}"
+            yield key, instances.teacher, Prompt.load(getattr(instances, name), key, ["task"]).is_chat
+    if isinstance(recipe.answers, Answers):
+        yield "answers.teacher", recipe.answers.teacher, True
+    if isinstance(recipe, Distil):
+        yield "evaluate.teacher", recipe.evaluate.teacher, True
 
 
 def _check_template(recipe: Distil, faculty: ClusterFaculty) -> None:
@@ -165,8 +180,9 @@ def _check_layers(recipe: Distil, faculty: ClusterFaculty) -> None:
 
 
 def _check_windows(recipe: DataRecipe) -> None:
-    for where, section in (("instructions", recipe.instructions), ("answers", recipe.answers)):
-        if isinstance(section, Given):
+    sections = {"instructions": recipe.instructions, "instances": recipe.instances, "answers": recipe.answers}
+    for where, section in sections.items():
+        if section is None or isinstance(section, Given | OwnAnswers):
             continue
         spec, wanted = recipe.teachers[section.teacher], section.sampling.max_tokens
         if isinstance(spec, VLLMTeacher) and wanted >= spec.engine.max_model_len:
@@ -192,37 +208,6 @@ def _check_token_maps(recipe: Distil, faculty: ClusterFaculty) -> None:
         )
 
 
-def _written_tokens(recipe: DataRecipe) -> str:
-    answers = recipe.answers
-    if not isinstance(recipe.instructions, Instructions):
-        return f"tokens: up to {answers.samples * answers.sampling.max_tokens:,} written for each seed task"
-    rows = recipe.instructions.target + recipe.seeds.held_out
-    most = (recipe.instructions.target * answers.samples + recipe.seeds.held_out) * answers.sampling.max_tokens
-    return f"tokens: up to {most:,} written for answers to about {rows:,} prompts (plus the training seeds)"
-
-
-def _examples(recipe: Distil) -> str:
-    epochs = recipe.student.train.epochs
-    if not isinstance(recipe.instructions, Instructions):
-        return f"training: {epochs} epoch(s) over the answers"
-    rows = recipe.instructions.target * recipe.answers.samples
-    return f"training: about {rows * epochs:,} examples (plus the training seeds)"
-
-
 def _check_disk() -> None:
     if (free := shutil.disk_usage(".").free / GIB) < LEAST_DISK_GIB:
         raise UserError(f"only {free:.1f} GiB of disk are free here; a run needs about {LEAST_DISK_GIB}")
-
-
-def _memory_estimate(recipe: Distil, faculty: ClusterFaculty) -> list[str]:
-    """Bytes, roughly: served weights in 16 bits; training in mixed precision at 16 bytes a parameter."""
-    init, train = recipe.student.init, recipe.student.train
-    header = faculty.model(init.teacher).header() if isinstance(init, PrunedStudent) else {}
-    if not header or not isinstance(init, PrunedStudent):
-        return []
-    teacher, student = parameters(header), parameters({**header, "num_hidden_layers": init.layers})
-    sharded = train.workers if train.zero_stage else 1
-    return [
-        f"memory: teacher engine about {2 * teacher / GIB + 1.5:.1f} GiB; student {student / 1e6:,.0f} M parameters, "
-        f"about {16 * student / GIB / sharded:.1f} GiB per training worker, before activations"
-    ]

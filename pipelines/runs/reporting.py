@@ -16,6 +16,7 @@ from pipelines.core.runner import Planned
 from pipelines.core.stage import Done, Stage
 from pipelines.core.storage import Folder
 from pipelines.report import data, markdown, page
+from pipelines.runs import written
 from serving import evaluate
 from serving.metrics import repeated_3grams
 
@@ -48,12 +49,10 @@ def of_run(
         seconds=float(sum(d.manifest["seconds"] for d in done.values())),
         recipe_yaml=recipe_file.dump(recipe),
         trains=isinstance(recipe, Distil),
-        headline=_headline(done, scores, closed) if isinstance(recipe, Distil) else _written(done),
+        headline=_headline(done, scores, closed) if isinstance(recipe, Distil) else _of_data(done),
         stages=tuple(_stage_row(p, p.stage.name in cached) for p in planned),
+        funnel=tuple(_funnel(name, done[name]) for name in written.steps(done)),
         teachers=tuple(_teacher_row(recipe, name, d) for name, d in done.items() if "retries" in d.manifest["facts"]),
-        funnel=tuple(
-            _funnel(name, done[name]) for name in ("seeds", "instructions", "answers", "examples") if name in done
-        ),
         loss_curve=_loss_curve(done),
         scores=scores,
         gap_closed=closed,
@@ -128,17 +127,17 @@ def _headline(
     return tuple(cards)
 
 
-def _written(done: dict[str, Done]) -> tuple[data.Headline, ...]:
+def _of_data(done: dict[str, Done]) -> tuple[data.Headline, ...]:
     """What a run that trains nothing has to show: its data, what it cost, what was thrown away."""
     if "answers" not in done:
         return ()
     manifests = [d.manifest for d in done.values()]
-    asked, written = (sum(m[name] for m in manifests) for name in ("prompt_tokens", "output_tokens"))
+    read, said = (sum(m[name] for m in manifests) for name in ("prompt_tokens", "output_tokens"))
     dropped = sum(sum(m["dropped"].values()) for m in manifests)
-    rows, tasks = done["answers"].manifest["rows"], done["instructions"].manifest["rows"]
+    rows, tasks = done["answers"].manifest["rows"], written.tasks(done).manifest["rows"]
     return (
-        data.Headline("rows written", f"{rows:,}", f"answers to {tasks:,} instructions"),
-        data.Headline("tokens written", f"{written:,}", f"and {asked:,} read in prompts"),
+        data.Headline("rows written", f"{rows:,}", f"answers to {tasks:,} tasks"),
+        data.Headline("tokens written", f"{said:,}", f"and {read:,} read in prompts"),
         data.Headline("dropped", f"{dropped:,}", "rows on the way, each kept with its reason"),
     )
 
@@ -215,7 +214,7 @@ def _examples(done: dict[str, Done], last: str) -> tuple[data.DataRow, ...]:
     """Some rows of the data as stage `last` left them, new instructions first."""
     if last not in done:
         return ()
-    tasks = {i.id: i for i in rows_of(done["instructions"].folder, Instruction)}
+    tasks = {i.id: i for i in rows_of(written.tasks(done).folder, Instruction)}
     answers = list(rows_of(done["answers"].folder, Answer))
     if last == "examples":
         trained_on = {e.answer_id for e in rows_of(done["examples"].folder, TrainExample)}

@@ -50,7 +50,7 @@ def _models(recipe: Distil, stages: Sequence[Stage], runs: Folder) -> list[Serve
     if student is None:
         raise UserError(f"the student of {recipe.name!r} is not trained yet; run `tutelage run` first")
     models = [Served("student", model_of(student), student.manifest["digest"], recipe.student.engine)]
-    name = recipe.answers.teacher
+    name = recipe.evaluate.teacher
     spec = recipe.teachers[name]
     if isinstance(spec, VLLMTeacher):
         model = ClusterFaculty(recipe).model(name)

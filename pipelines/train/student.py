@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from cluster.board import Watch
+from cluster.models import Model
 from cluster.session import Session
-from pipelines.core.config import GivenStudent, PrunedStudent, Train
+from pipelines.core.config import PrunedStudent, Train
 from pipelines.core.errors import BudgetReached, UserError
 from pipelines.core.hashing import file_digest, key_of
 from pipelines.core.parts import rows_of
@@ -85,13 +86,13 @@ def _prune_into(
     return facts
 
 
-def given(config: GivenStudent, digest: str) -> Stage:
+def given(model: Model) -> Stage:
     """The stage of a student that is there already: its manifest says where, and nothing is copied."""
 
     def run(stage: StageRun) -> Outcome:
-        return Outcome(rows=1, digest=digest, facts={"model": config.model})
+        return Outcome(rows=1, digest=model.digest, facts={"model": str(model.folder())})
 
-    return Stage("student_init", 1, {"model": digest}, {}, run)
+    return Stage("student_init", 2, {"model": model.digest}, {}, run)
 
 
 def model_of(done: Done) -> Path:

@@ -36,6 +36,7 @@ def changed(data: dict[str, Any], dotted: str, value: object) -> dict[str, Any]:
         ("teachers.main.pool", {"min": 3, "max": 2}, "min (3) is above max (2)"),
         ("teachers.main.kind", "oracle", "oracle"),
         ("instructions.min_words", 200, "max_words (150)"),
+        ("instructions.list_end", 9, "list_end (9) leaves no room after 8 examples"),
         ("instructions.sampling.top_p", 0, "greater than 0"),
         ("student.train.learning_rate", float("nan"), "learning_rate"),
     ],

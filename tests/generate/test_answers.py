@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 
 from pipelines.core.chat import ChatTokenizer
-from pipelines.core.config import Answers
+from pipelines.core.config import Answers, Reasoning
 from pipelines.core.records import Answer, Completion, Dropped, Instruction
 from pipelines.generate.answers import AnswerWork
 from pipelines.generate.teacher import TeacherId
@@ -65,3 +65,21 @@ def test_a_cut_off_answer_is_kept_as_such_or_dropped(work: Any) -> None:
     assert work("keep").settle(ROW, [cut])[0].finish_reason == "length"
     assert work("drop").settle(ROW, [cut]) == [Dropped("i1", "references", "cut off", "List ten rivers.", "The Ob,")]
     assert isinstance(work("drop").settle(ROW, [SAID])[0], Answer)
+
+
+@pytest.mark.parametrize(("keep", "thoughts"), [("drop", ""), ("keep", "The Ob."), ("train", "The Ob.")])
+def test_thoughts_go_to_a_field_of_their_own(keep: Any, thoughts: str) -> None:
+    config = Answers(teacher="main", reasoning=Reasoning(keep=keep))
+    work = AnswerWork("answers", config, TeacherId("main", "d"))
+    (answer,) = work.settle(ROW, [replace(SAID, text="<think>The Ob.</think>\n\nOb")])
+    assert isinstance(answer, Answer)
+    assert (answer.reasoning, answer.text) == (thoughts, "Ob")
+    for text, reason in (("<think>The Ob", "unclosed reasoning"), ("<think>The Ob.</think>\n", "empty answer")):
+        (dropped,) = work.settle(ROW, [replace(SAID, text=text)])
+        assert isinstance(dropped, Dropped)
+        assert dropped.reason == reason
+
+
+def test_without_reasoning_marks_are_text(work: Any) -> None:
+    (answer,) = work().settle(ROW, [replace(SAID, text="<think>The Ob")])
+    assert (answer.text, answer.reasoning) == ("<think>The Ob", "")

@@ -7,10 +7,11 @@ import pytest
 
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Sampling
-from pipelines.core.records import Completion, SoftTargets
+from pipelines.core.records import Completion, Instruction, SoftTargets
 from pipelines.core.signals import unpack
 from pipelines.generate.fake import TOP, FakeTeacher
-from pipelines.generate.prompts import InstructionPrompt
+from pipelines.generate.instances import exemplified, judge, labelled
+from pipelines.generate.prompts import InstructionPrompt, Prompt
 from pipelines.generate.teacher import ScoreRequest, TeacherId, score_request, write_request
 
 TEACHER = TeacherId("main", "fake-digest")
@@ -50,10 +51,29 @@ def test_a_long_answer_is_cut(fake: FakeTeacher) -> None:
 
 def test_a_list_is_gone_on_with(fake: FakeTeacher) -> None:
     prompt = InstructionPrompt.load("numbered")
-    said = write(fake, prompt.render(["List ten rivers.", "Name two kings."]))
+    shown = [
+        Instruction("i", text, "", "seed", "train", (), "", "") for text in ("List ten rivers.", "Name two kings.")
+    ]
+    said = write(fake, prompt.render(shown))
     assert [line.split(".")[0] for line in said.text.splitlines()[1:]] == ["4", "5", "6"]
-    candidates, cut = prompt.candidates(said.text, said.finish_reason)
-    assert (len(candidates), cut) == (4, False)
+    reply = prompt.read(said.text, said.finish_reason, len(shown))
+    assert (len(reply.candidates), reply.lost) == (4, ())
+
+
+def test_a_reply_has_the_format_that_the_prompt_asks_for(fake: FakeTeacher) -> None:
+    shown = [Instruction("i", text, "", "seed", "train", (), "", "Yes.") for text in ("List ten rivers.", "Name two.")]
+    for name, found in (("triples", 3), ("tagged", 1), ("tagged-open", 1)):
+        prompt = InstructionPrompt.load(name)
+        said = write(fake, prompt.render(shown))
+        reply = prompt.read(said.text, said.finish_reason, len(shown))
+        assert (len(reply.candidates), reply.lost) == (found, ()), name
+    for name, read in (("input-first", exemplified), ("output-first", labelled)):
+        said = write(fake, Prompt.load(name, "instances", ["task"]).render(task="Name two."))
+        judged = judge(read(said.text), False, 5, "t")
+        assert [reason for _, reason in judged] == ["", ""], name
+    short = Sampling(max_tokens=8)
+    asked = [write_request(TEACHER, "One label?", short, is_chat=False, ordinal=n) for n in range(9)]
+    assert {asyncio.run(fake.write(request)).text for request in asked} == {" Yes", " No"}
 
 
 @pytest.mark.parametrize("k", [1, 4, 10_000])

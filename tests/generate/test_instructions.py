@@ -3,7 +3,7 @@
 import io
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +12,7 @@ from pipelines.core import parts
 from pipelines.core.config import Instructions, Sampling
 from pipelines.core.errors import BudgetReached, UserError
 from pipelines.core.progress import Budget, Progress
-from pipelines.core.records import Dropped, Instruction, Split
+from pipelines.core.records import Dropped, Instruction, Split, TaskType
 from pipelines.core.stage import Done, Outcome, StageRun
 from pipelines.core.storage import Folder
 from pipelines.generate import instructions
@@ -43,11 +43,19 @@ class Bootstrap:
 
     runs: Folder
     budget: Budget
+    answered: dict[str, str] = field(default_factory=dict)  # seeds that have an answer of their own
+    types: dict[str, TaskType] = field(default_factory=dict)
 
     def run(self, faculty: "FakeFaculty", config: Instructions = CONFIG, seed: int = 17, into: str = "made") -> Outcome:
         seeds = self.runs.child("seeds")
         splits: list[tuple[str, Split]] = [*((t, "train") for t in TRAINED), *((t, "held_out") for t in HELD_OUT)]
-        rows = [Instruction(Instruction.make_id(t, ""), t, "", "seed", split, (), "", "") for t, split in splits]
+        rows = [
+            Instruction(
+                Instruction.make_id(t, ""), t, "", "seed", split, (), "", self.answered.get(t, ""),
+                task_type=self.types.get(t, "unknown"),
+            )
+            for t, split in splits
+        ]  # fmt: skip
         parts.write_rows(seeds, rows, Instruction)
         progress = Progress(self.budget, io.StringIO())
         stage = StageRun(self.runs.child(into), {"seeds": Done(seeds, {})}, self.runs, progress)
@@ -202,3 +210,44 @@ def test_a_tagged_prompt_is_asked_as_a_chat_turn(bootstrap: Bootstrap, make_facu
     bootstrap.run(faculty, change(CONFIG, prompt="tagged", target=3))
     assert {i.text for i in bootstrap.kept()} == set(TASKS[:3])
     assert all(r.is_chat for r in faculty.asked)  # type: ignore[union-attr]
+
+
+def test_samples_of_one_prompt_share_a_group(bootstrap: Bootstrap, make_faculty: MakeFaculty) -> None:
+    numbers = iter(range(99))
+    faculty = make_faculty(says=lambda _: f"{TASKS[next(numbers) % 3]} {next(numbers)} {next(numbers)} and more words")
+    config = change(CONFIG, prompt="tagged-open", requests_per_round=2, samples=3, target=6, max_rouge_l=1.0)
+    bootstrap.run(faculty, config)
+    prompts = {request.id: request.prompt for request in faculty.asked}  # type: ignore[union-attr]
+    assert (len(prompts), len(set(prompts.values()))) == (6, 2)
+    by_group: dict[str, set[str]] = {}
+    for new in bootstrap.kept():
+        by_group.setdefault(new.group, set()).add(prompts[new.completion_id])
+    assert sorted(prompt for shown in by_group.values() for prompt in shown) == sorted(set(prompts.values()))
+
+
+def test_triples_come_with_their_answers_and_only_whole_tasks_are_shown(
+    bootstrap: Bootstrap, make_faculty: MakeFaculty
+) -> None:
+    reply = " Count the books.\n2. Input:\nTwo atlases\n2. Output:\n2\n###\n3. Instruction: Go now."
+    faculty = make_faculty(says=lambda _: reply)
+    config = change(CONFIG, prompt="triples", seed_examples=3, own_examples=0, target=1, min_words=2)
+    with pytest.raises(UserError, match=r"leave none of 8 seeds to show"):
+        bootstrap.run(faculty, config)
+    bootstrap.answered = {TRAINED[0]: "The Ob."}
+    outcome = bootstrap.run(faculty, config)
+    (new,) = bootstrap.kept()
+    assert (new.text, new.input, new.reference) == ("Count the books.", "Two atlases", "2")
+    assert new.id == Instruction.make_id(new.text, new.input)
+    assert new.parents == (Instruction.make_id(TRAINED[0], ""),)
+    assert outcome.dropped == {"incomplete": 3, "not new": 2}
+
+
+def test_only_classification_seeds_are_shown_where_the_recipe_says_so(
+    bootstrap: Bootstrap, make_faculty: MakeFaculty
+) -> None:
+    bootstrap.types = {TRAINED[1]: "classification", TRAINED[2]: "generation", TRAINED[4]: "classification"}
+    faculty = make_faculty(says=lambda _: READABLE)
+    bootstrap.run(faculty, change(CONFIG, prompt="classification", show="classification", own_examples=0, target=1))
+    for request in faculty.asked:
+        shown = [text for text in TRAINED if text in request.prompt]  # type: ignore[union-attr]
+        assert shown == [TRAINED[1], TRAINED[4]]

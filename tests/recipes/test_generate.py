@@ -118,3 +118,13 @@ def test_plan_knows_the_method_and_serve_has_nothing_to_serve(data: dict[str, An
     assert "note: A trial." in planned.facts
     with pytest.raises(UserError, match="'generate', which trains no student"):
         serve.serve(recipe, [row.stage for row in planned.stages], runs.uri, None, None, print)
+
+
+def test_own_answers_need_tasks_that_bring_them(data: dict[str, Any], make_faculty: MakeFaculty) -> None:
+    data["answers"] = {"kind": "own"}
+    assert generate.stages(read(data), make_faculty())[-1].name == "answers"
+    data["instructions"] = {"teacher": "main", "target": 3}
+    with pytest.raises(UserError, match="'own', but the new instructions come without answers"):
+        generate.stages(read(data), make_faculty())
+    for more in ({"instructions": {**data["instructions"], "prompt": "triples"}}, {"instances": {"teacher": "main"}}):
+        assert generate.stages(read({**data, **more}), make_faculty())[-1].name == "answers"

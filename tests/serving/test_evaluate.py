@@ -6,12 +6,12 @@ import pytest
 from api_server import ApiServer, Asked, Wire, says
 
 from pipelines.core.chat import ChatTokenizer
-from pipelines.core.config import Evaluate, Sampling
+from pipelines.core.config import Evaluate, Reasoning, Sampling
 from pipelines.core.hashing import key_of, seed_of
 from pipelines.core.progress import Progress
 from pipelines.core.records import Answer
 from pipelines.train.examples import encode
-from serving.evaluate import _Asked
+from serving.evaluate import _Asked, answer_in
 
 
 def test_a_model_is_scored_on_the_reference_and_answers_by_its_own_template(
@@ -42,3 +42,9 @@ def test_a_model_is_scored_on_the_reference_and_answers_by_its_own_template(
     assert (asked.body["model"], asked.body["max_tokens"]) == ("student-1", 9)
     assert asked.body["seed"] == seed_of(key_of("a1", 17))
     assert quiet.tokens == len(example.token_ids) + 2
+
+
+def test_answers_are_compared_without_their_thoughts() -> None:
+    assert answer_in("<think>Warm?</think>\n\nRed.", Reasoning()) == "Red."
+    assert answer_in("<think>Warm", Reasoning()) == "<think>Warm"
+    assert answer_in("<think>Warm?</think>Red.", None) == "<think>Warm?</think>Red."

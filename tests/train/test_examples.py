@@ -1,10 +1,12 @@
 """Which tokens of a conversation are learnt: weights worked by hand, the end token, and what is too long."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from pipelines.core.chat import ChatTokenizer
+from pipelines.core.config import Reasoning
 from pipelines.core.records import Answer
 from pipelines.train.examples import encode, make
 
@@ -54,3 +56,15 @@ def test_what_is_too_long_is_dropped_with_its_reason_and_never_cut(
     assert [(d.id, d.stage, d.reason) for d in dropped] == [(long.id, "examples", "too long")]
     assert str(size) in dropped[0].detail
     assert str(bound) in dropped[0].detail
+
+
+def test_thoughts_are_trained_on_as_the_beginning_of_the_answer(
+    tokenizer: ChatTokenizer, answer: Callable[..., Answer]
+) -> None:
+    thought = replace(answer(_PROMPT, _TEXT), reasoning="Warm ones?")
+    said = "<think>\nWarm ones?\n</think>\n\nDeep red."
+    example = encode(thought, tokenizer, Reasoning(keep="train"))
+    assert example.token_ids == encode(answer(_PROMPT, said), tokenizer).token_ids
+    learnt = [id for id, weight in zip(example.token_ids, example.weights, strict=True) if weight]
+    assert tokenizer.decode(learnt) == said
+    assert encode(thought, tokenizer).token_ids == encode(answer(_PROMPT, _TEXT), tokenizer).token_ids

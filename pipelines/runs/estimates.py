@@ -1,0 +1,98 @@
+"""What a run will ask for before it starts: rows, tokens and, where models' sizes are known, GPU-hours.
+
+Knows the recipe's targets and max_tokens: all figures are as if no row were dropped and every reply as long as it may
+be. Knows models by their number of parameters only.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipelines.core.config import Answers, Evolved, Instructions
+from pipelines.core.recipe import DataRecipe, Distil
+from pipelines.generate.prompts import InstructionPrompt
+
+# FLOP/s that a GPU of the H100's kind keeps up: writing is bound by memory, so it is far below its peak of 989e12.
+WRITING, TRAINING = 100e12, 350e12
+FORMULA = (
+    f"2 FLOP per parameter and token written or scored, at {WRITING / 1e12:.0f} TFLOP/s a GPU; 6 per token trained on, "
+    f"at {TRAINING / 1e12:.0f}; reading prompts is not counted"
+)
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one step asks of one teacher, at most."""
+
+    step: str
+    teacher: str
+    rows: int
+    tokens: int
+
+
+def shares(recipe: DataRecipe, seeds: int) -> list[Share]:
+    """All that teachers are to write, with `seeds` tasks to start from."""
+    train = seeds - recipe.seeds.held_out
+    new, found = _new_tasks(recipe, train)
+    if recipe.instances is not None:
+        config = recipe.instances
+        most = new * (config.task_type_sampling.max_tokens + config.sampling.max_tokens)
+        new *= config.most
+        found.append(Share("instances", config.teacher, new, most))
+    if isinstance(recipe.answers, Answers):
+        rows = (train + new) * recipe.answers.samples
+        found.append(Share("answers", recipe.answers.teacher, rows, rows * recipe.answers.sampling.max_tokens))
+    if isinstance(recipe, Distil):
+        length = (recipe.answers if isinstance(recipe.answers, Answers) else recipe.evaluate).sampling.max_tokens
+        held_out = recipe.seeds.held_out
+        found.append(Share("references", recipe.evaluate.teacher, held_out, held_out * length))
+    return found
+
+
+def examples(recipe: Distil, seeds: int) -> tuple[int, int]:
+    """(examples, their tokens) that the student is trained on, all epochs together."""
+    train = seeds - recipe.seeds.held_out
+    new = _new_tasks(recipe, train)[0] * (recipe.instances.most if recipe.instances else 1)
+    samples = recipe.answers.samples if isinstance(recipe.answers, Answers) else 1
+    rows = (train + new) * samples * recipe.student.train.epochs
+    return rows, rows * recipe.student.train.max_length
+
+
+def in_words(recipe: DataRecipe, seeds: int) -> list[str]:
+    """A line for each step."""
+    lines = [f"{s.step}: up to {s.rows:,} rows and {s.tokens:,} tokens by {s.teacher}" for s in shares(recipe, seeds)]
+    if isinstance(recipe, Distil):
+        rows, tokens = examples(recipe, seeds)
+        lines.append(
+            f"training: up to {rows:,} examples and {tokens:,} tokens, in {recipe.student.train.epochs} epoch(s)"
+        )
+    return lines
+
+
+def gpu_hours(recipe: DataRecipe, seeds: int, sizes: Mapping[str, int], student: int) -> str:
+    """One line; "" where a size is not known (0), or where it is a matter of minutes."""
+    work = [2 * sizes[s.teacher] * s.tokens / WRITING for s in shares(recipe, seeds)]
+    known = all(sizes[s.teacher] for s in shares(recipe, seeds))
+    if isinstance(recipe, Distil):
+        tokens = examples(recipe, seeds)[1]
+        known = known and bool(student)
+        work.append(6 * student * tokens / TRAINING)
+        if recipe.student.signals is not None:
+            work.append(2 * sizes[recipe.student.signals] * tokens / recipe.student.train.epochs / WRITING)
+    hours = sum(work) / 3600
+    return f"GPU-hours: about {hours:,.0f}, if no row is dropped ({FORMULA})" if known and hours >= 1 else ""
+
+
+def _new_tasks(recipe: DataRecipe, train: int) -> tuple[int, list[Share]]:
+    """(new instructions, what they cost)."""
+    config = recipe.instructions
+    if isinstance(config, Instructions):
+        shown = config.seed_examples + config.own_examples
+        listed = (config.list_end or 2 * shown + 1) - shown - 1
+        one_each = InstructionPrompt.load(config.prompt).shape in ("tagged", "open tag")
+        items = 1 if one_each else max(1, listed)
+        tokens = -(-config.target // items) * config.sampling.max_tokens
+        return config.target, [Share("instructions", config.teacher, config.target, tokens)]
+    if isinstance(config, Evolved):
+        new = train * config.generations
+        return new, [Share("instructions", config.teacher, new, new * config.sampling.max_tokens)]
+    return 0, []

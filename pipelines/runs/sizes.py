@@ -1,0 +1,67 @@
+"""How big models are, in parameters and bytes, before any is loaded.
+
+Knows a model's config.json and, where the model is not here yet, the size that its name tells.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from cluster.models import Model
+from pipelines.core.config import GivenStudent, LocalTeacher, VLLMTeacher
+from pipelines.core.recipe import Distil, Recipe
+from serving.faculty import ClusterFaculty
+
+GIB = 2**30
+_NAMED = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.IGNORECASE)
+
+
+def parameters(header: dict[str, Any]) -> int:
+    """Weights of a Llama-like decoder from its config.json (embedding counted once where tied)."""
+    width, inner = header["hidden_size"], header["intermediate_size"]
+    heads, kv_heads = header["num_attention_heads"], header.get("num_key_value_heads", header["num_attention_heads"])
+    head = header.get("head_dim") or width // heads
+    layer = 2 * width * heads * head + 2 * width * kv_heads * head + 3 * width * inner
+    embedding = header["vocab_size"] * width * (1 if header.get("tie_word_embeddings") else 2)
+    return int(header["num_hidden_layers"] * layer + embedding)
+
+
+def size(model: Model) -> int:
+    """Parameters from the model's header or, where it is not here yet, from its name (`Llama-3.1-70B`); 0: unknown."""
+    if header := model.header():
+        return parameters(header)
+    named = _NAMED.search(model.ref)
+    return int(float(named[1]) * {"b": 1e9, "m": 1e6}[named[2].lower()]) if named else 0
+
+
+def of_teachers(recipe: Recipe, faculty: ClusterFaculty) -> dict[str, int]:
+    """Parameters by teacher; 0 for one whose model is not ours to run."""
+    local = {name for name, spec in recipe.teachers.items() if isinstance(spec, LocalTeacher)}
+    return {name: size(faculty.model(name)) if name in local else 0 for name in recipe.teachers}
+
+
+def of_student(recipe: Distil, faculty: ClusterFaculty) -> int:
+    init = recipe.student.init
+    model = faculty.origin(init)
+    if isinstance(init, GivenStudent):
+        return size(model)
+    header = model.header()
+    return parameters({**header, "num_hidden_layers": init.layers}) if header else 0
+
+
+def memory(recipe: Distil, teachers: Mapping[str, int], student: int) -> list[str]:
+    """Bytes, roughly: served weights in 16 bits; training in mixed precision at 16 bytes a parameter."""
+    facts = []
+    for name, spec in recipe.teachers.items():
+        if isinstance(spec, VLLMTeacher) and teachers[name]:
+            parts = spec.engine.tensor_parallel_size
+            each = f" on each of {parts} GPUs" if parts > 1 else ""
+            facts.append(f"memory: {name}'s engine about {2 * teachers[name] / GIB / parts + 1.5:.1f} GiB{each}")
+    train = recipe.student.train
+    if student:
+        worker = 16 * student / GIB / (train.workers if train.zero_stage else 1)
+        facts.append(
+            f"memory: student {student / 1e6:,.0f} M parameters, about {worker:.1f} GiB per training worker, before "
+            "activations"
+        )
+    return facts
