@@ -316,7 +316,7 @@ AnyAnswers = Annotated[Answers | OwnAnswers, Field(discriminator="kind"), by_def
 class Refit(Strict):
     """Least squares after pruning: each layer left above a gap takes over what it can of the layers that are gone."""
 
-    rows: int = Field(512, ge=1, description="training examples to fit on")
+    rows: int = Field(256, ge=1, description="training examples to fit on")
     ridge: float = Field(1.0, gt=0, description="pull towards the layer as it was; 0.1 overfits a few hundred rows")
 
 
@@ -328,7 +328,6 @@ class PrunedStudent(Strict):
     layers: int = Field(ge=1)
     calibration_rows: int = Field(16, ge=1)
     calibration_tokens: int = Field(64, ge=8, description="tokens of each row that are measured")
-    refit: Refit | None = None
 
 
 class GivenStudent(Strict):
@@ -376,8 +375,15 @@ class Train(Strict):
 class Student(Strict):
     init: Annotated[PrunedStudent | GivenStudent, Field(discriminator="kind")]
     signals: str | None = Field(None, description="the teacher whose distributions 'kd' learns from")
+    refit: Refit | None = None
     engine: Engine = Engine()
     train: Train = Train()
+
+    @model_validator(mode="after")
+    def _gaps_to_refit(self) -> "Student":
+        if self.refit and not isinstance(self.init, PrunedStudent):
+            raise ValueError("refit is for a student of kind pruned: a given model has no gaps")
+        return self
 
 
 class Evaluate(Strict):

@@ -2,9 +2,9 @@
 
 Knows which stage feeds which, and which settings enter each stage's key. Builds inert stages; starts nothing.
 
-    seeds ─► instructions ─► answers ─► examples ─┬─► soft_targets ─┐
-      │                                           ├─► student_init ─┴─► student ─┐
-      └────► held_out ─────► references ──────────┴──────────────────────────────┴─► evaluate
+    seeds ─► instructions ─► answers ─► examples ─┬─► soft_targets ────────────┐
+      │                                           ├─► student_init (─► refit) ─┴─► student ─┐
+      └────► held_out ─────► references ──────────┴─────────────────────────────────────────┴─► evaluate
 """
 
 from functools import partial
@@ -16,7 +16,7 @@ from pipelines.core.stage import Outcome, Stage, StageRun
 from pipelines.generate import held_out
 from pipelines.generate.soft_targets import SoftTargetWork
 from pipelines.recipes.data import DataStages
-from pipelines.train import examples, student
+from pipelines.train import examples, initial, student
 from serving import evaluate
 from serving.endpoints import Served
 from serving.faculty import ClusterFaculty
@@ -33,8 +33,9 @@ def stages(recipe: Distil, faculty: ClusterFaculty) -> list[Stage]:
     shown = made.examples(answers)
     signals = [made.soft_targets(shown)] if recipe.student.signals else []
     first = made.student_init(shown)
-    trained = made.student(shown, signals, first)
-    return [seed, *tasks, apart, answers, references, shown, *signals, first, trained,
+    refitted = [made.refit(shown, first)] if recipe.student.refit else []
+    trained = made.student(shown, signals, [first, *refitted][-1])
+    return [seed, *tasks, apart, answers, references, shown, *signals, first, *refitted, trained,
             made.evaluate(references, first, trained)]  # fmt: skip
 
 
@@ -85,14 +86,25 @@ class _Builder(DataStages):
         init = self._recipe.student.init
         model = self._faculty.origin(init)
         if isinstance(init, GivenStudent):
-            return student.given(model)
+            return initial.given(model)
         config = {**init.model_dump(mode="json", exclude={"teacher"}), "teacher": model.digest}
 
         def run(stage: StageRun) -> Outcome:
             assert isinstance(init, PrunedStudent)
-            return student.run_prune(init, model.folder(), lambda: self._faculty.session, stage)
+            return initial.run_prune(init, model.folder(), lambda: self._faculty.session, stage)
 
         return Stage("student_init", 2, config, {"examples": shown}, run)
+
+    def refit(self, shown: Stage, first: Stage) -> Stage:
+        init, config = self._recipe.student.init, self._recipe.student.refit
+        assert config is not None, "asked for a refit without its settings"
+        assert isinstance(init, PrunedStudent), "the recipe lets only a pruned student be refitted"
+        model = self._faculty.origin(init)
+
+        def run(stage: StageRun) -> Outcome:
+            return initial.run_refit(config, init, model.folder(), lambda: self._faculty.session, stage)
+
+        return Stage("refit", 1, config.model_dump(mode="json"), {"examples": shown, "init": first}, run)
 
     def student(self, shown: Stage, signals: list[Stage], first: Stage) -> Stage:
         train, seed = self._recipe.student.train, self._recipe.seed

@@ -44,8 +44,8 @@ def prune(
     examples: Sequence[TrainExample],
     answer_tokens: int,
     shown: Callable[[int], None],
-) -> tuple[Any, list[Removed], Calibration]:
-    """The model with `layers` layers left, in bf16, what was removed in order, and what the harm was measured by.
+) -> tuple[Any, list[Removed]]:
+    """The model with `layers` layers left, in bf16, and what was removed in order.
 
     `shown` is called with the number of layers removed so far. The search is greedy: for each removal, every
     layer left is tried, from the cached input of the layer above it.
@@ -60,7 +60,7 @@ def prune(
         removed.append((left.pop(worst), harm[worst]))
         keep_layers(model, [j for j in range(len(harm)) if j != worst])
         shown(len(removed))
-    return model, removed, calibration
+    return model, removed
 
 
 def _harm_of_each(model: Any, calibration: Calibration) -> list[float]:

@@ -7,14 +7,13 @@ and training goes on from there (benchmarks/RESULTS.md).
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pipelines.core.records import TrainExample
-from pipelines.train.attention import lengths_for, load
+from pipelines.train.attention import lengths_for
 from pipelines.train.batches import Batch, collate, packs
 from pipelines.train.layers import Given, keep_layers, layer_list, replace_layers
 
@@ -22,24 +21,17 @@ TOKENS_PER_PACK = 1024
 
 
 def refit(
-    folder: Path, kept: Sequence[int], examples: Sequence[TrainExample], ridge: float, shown: Callable[[int], None]
+    model: Any, kept: Sequence[int], examples: Sequence[TrainExample], ridge: float, shown: Callable[[int], None]
 ) -> Any:
-    """The model in `folder` with only the `kept` layers, refitted on these rows, in bf16.
+    """The teacher's `model`, changed in place: only the `kept` layers are left, refitted on these rows.
 
     `ridge` is in units of the mean square of the map's inputs. `shown` is called with the number of layers done.
     """
-    model = load(folder, torch.bfloat16)
     with torch.inference_mode():
         walk = _Walk(model, [collate(pack, {}) for pack in packs(examples, TOKENS_PER_PACK)])
         _refit_each(walk, kept, ridge, shown)
     keep_layers(model, kept)
     return model
-
-
-def check_refittable(model: nn.Module) -> None:
-    """ValueError for a model whose layers do not add an MLP's linear output to the hidden state."""
-    for layer in layer_list(model):
-        _output_map(layer)
 
 
 def _refit_each(walk: "_Walk", kept: Sequence[int], ridge: float, shown: Callable[[int], None]) -> None:
@@ -83,7 +75,10 @@ def _output_map(layer: nn.Module) -> nn.Linear:
     """The last linear map of a layer's MLP, whose output is added to the hidden state."""
     projection = getattr(getattr(layer, "mlp", None), "down_proj", None)
     if not isinstance(projection, nn.Linear) or hasattr(layer, "post_feedforward_layernorm"):
-        raise ValueError(f"{type(layer).__name__} adds no plain MLP output to its hidden state")
+        raise ValueError(
+            f"{type(layer).__name__} adds no plain MLP output to its hidden state, so it cannot be refitted; "
+            "leave student.refit out of the recipe"
+        )
     return projection
 
 

@@ -1,27 +1,23 @@
-"""The student's two stages: its first weights, and its training.
+"""The student's training as a stage: how it is placed on the cluster, and what its manifest says.
 
-Knows how each is placed on the cluster and what its manifest says. The search for layers is in `prune.py`, the
-training in `loop.py`. Output: `<stage>/model`, a Hugging Face folder.
+Knows Ray Train, checkpoints on disk and the loss curve. The training itself is in `loop.py`, the first weights in
+`initial.py`. Output: `<stage>/model`, a Hugging Face folder.
 """
 
 import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from heapq import nsmallest
 from pathlib import Path
 from typing import Any
 
 from cluster.board import Watch
-from cluster.models import Model
 from cluster.session import Session
-from pipelines.core.config import PrunedStudent, Train
+from pipelines.core.config import Train
 from pipelines.core.errors import BudgetReached, UserError
 from pipelines.core.hashing import file_digest, key_of
-from pipelines.core.parts import rows_of
 from pipelines.core.progress import Progress
-from pipelines.core.records import TrainExample
-from pipelines.core.stage import Done, Outcome, Stage, StageRun
+from pipelines.core.stage import Done, Outcome, StageRun
 from pipelines.train.job import StepDone, TrainJob
 
 MODEL = "model"
@@ -30,69 +26,6 @@ TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json",
     "generation_config.json",
 )  # fmt: skip
-
-
-def run_prune(config: PrunedStudent, teacher: Path, open_session: Callable[[], Session], run: StageRun) -> Outcome:
-    """Remove layers from the teacher by measured harm, in a worker of the cluster."""
-    import ray
-
-    threads = open_session().threads
-    out = run.folder.local_path() / MODEL
-    examples = _drawn(run.inputs["examples"], config.calibration_rows + (config.refit.rows if config.refit else 0))
-    has = int(json.loads((teacher / "config.json").read_text())["num_hidden_layers"])
-    steps = has - config.layers + (config.layers if config.refit else 0)
-    run.progress.begin("student_init", steps, unit="layers")
-    task = ray.remote(num_cpus=1, runtime_env={"env_vars": {"OMP_NUM_THREADS": str(threads)}})(_prune_into)
-    with _budget_ends_only_undone(out), Watch(lambda _: run.progress.advance(1)) as watch:
-        facts = ray.get(task.remote(config, teacher, examples, out, watch.board, threads))
-    return Outcome(rows=1, digest=folder_digest(out), facts=facts)
-
-
-def _drawn(examples: Done, rows: int) -> list[TrainExample]:
-    """As many examples as there are, up to `rows`, drawn by their ids: a fair sample that never changes."""
-    return nsmallest(rows, rows_of(examples.folder, TrainExample), key=lambda e: e.id)
-
-
-def _prune_into(
-    config: PrunedStudent, teacher: Path, examples: list[TrainExample], out: Path, board: Any, threads: int
-) -> dict[str, Any]:
-    import ray
-    import torch
-
-    from pipelines.train.prune import prune
-    from pipelines.train.refit import refit
-
-    def shown(layers: int) -> None:
-        ray.get(board.tell.remote(layers))
-
-    torch.set_num_threads(threads)
-    measured, rest = examples[: config.calibration_rows], examples[config.calibration_rows :]
-    model, removed, calibration = prune(teacher, config.layers, measured, config.calibration_tokens, shown)
-    facts = {
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "removed_layers": [layer for layer, _ in removed],
-        "kl_after_each": [round(harm, 4) for _, harm in removed],
-    }
-    if config.refit and removed and rest:
-        gone = {layer for layer, _ in removed}
-        kept = [layer for layer in range(config.layers + len(gone)) if layer not in gone]
-        model = refit(teacher, kept, rest, config.refit.ridge, shown)
-        facts["kl_after_refit"] = round(calibration.harm(model), 4)
-    partial = out.with_name(out.name + ".partial")
-    model.save_pretrained(partial)
-    copy_tokenizer(teacher, partial)
-    shutil.rmtree(out, ignore_errors=True)
-    partial.rename(out)
-    return facts
-
-
-def given(model: Model) -> Stage:
-    """The stage of a student that is there already: its manifest says where, and nothing is copied."""
-
-    def run(stage: StageRun) -> Outcome:
-        return Outcome(rows=1, digest=model.digest, facts={"model": str(model.folder())})
-
-    return Stage("student_init", 2, {"model": model.digest}, {}, run)
 
 
 def model_of(done: Done) -> Path:
@@ -115,7 +48,7 @@ def run_train(config: Train, seed: int, first: Path, open_session: Callable[[], 
     threads = max(1, session.threads // config.workers)
     job = TrainJob(str(first), run.inputs["examples"].folder, signals, config, seed, str(out), threads)
     curve = _Curve(folder / CURVE, run.progress)
-    with _budget_ends_only_undone(out), Watch(curve.add) as watch:
+    with budget_ends_only_undone(out), Watch(curve.add) as watch:
         TorchTrainer(
             _on_worker,
             train_loop_config={"job": job, "board": watch.board},
@@ -140,7 +73,7 @@ def run_train(config: Train, seed: int, first: Path, open_session: Callable[[], 
 
 
 @contextmanager
-def _budget_ends_only_undone(out: Path) -> Iterator[None]:
+def budget_ends_only_undone(out: Path) -> Iterator[None]:
     """A budget that is reached by the very last step does not undo the work."""
     try:
         yield

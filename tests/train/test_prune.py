@@ -78,7 +78,7 @@ def test_the_idle_layer_goes_first_and_the_saved_model_loads(
     teacher: Path, talk: list[TrainExample], tmp_path: Path
 ) -> None:
     told: list[int] = []
-    pruned, removed, _ = prune(teacher, 3, talk, _whole(talk), told.append)
+    pruned, removed = prune(teacher, 3, talk, _whole(talk), told.append)
     assert removed == [(_IDLE, 0.0)]
     assert told == [1]
     pruned.save_pretrained(tmp_path)
@@ -88,7 +88,7 @@ def test_the_idle_layer_goes_first_and_the_saved_model_loads(
 
 
 def test_each_removal_is_the_least_harmful_of_those_left(teacher: Path, talk: list[TrainExample]) -> None:
-    pruned, removed, _ = prune(teacher, 2, talk, _whole(talk), lambda _: None)
+    pruned, removed = prune(teacher, 2, talk, _whole(talk), lambda _: None)
     # The second removal, with models built without these layers from the start.
     wanted_NV = _logprobs(_load(teacher), talk)
     without = {gone: _logprobs(_without(teacher, [_IDLE, gone]), talk) for gone in (0, 2, 3)}
@@ -105,8 +105,8 @@ def test_only_the_first_tokens_of_an_answer_are_measured(teacher: Path, talk: li
         return TrainExample(example.id, "", "", "answer", example.token_ids[:stop], example.weights[:stop])
 
     talk = talk[:3]
-    _, measured, _ = prune(teacher, 2, talk, 2, lambda _: None)
-    _, cut_by_hand, _ = prune(teacher, 2, [shortened(e) for e in talk], 100, lambda _: None)
-    _, whole, _ = prune(teacher, 2, talk, _whole(talk), lambda _: None)
+    _, measured = prune(teacher, 2, talk, 2, lambda _: None)
+    _, cut_by_hand = prune(teacher, 2, [shortened(e) for e in talk], 100, lambda _: None)
+    _, whole = prune(teacher, 2, talk, _whole(talk), lambda _: None)
     assert measured == cut_by_hand
     assert measured != whole

@@ -9,7 +9,8 @@ import torch
 from transformers import AutoModelForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig
 
 from pipelines.core.records import TrainExample
-from pipelines.train.refit import check_refittable, refit
+from pipelines.train.attention import load
+from pipelines.train.refit import refit
 
 _KEPT = [0, 1, 3]  # of four: layer 2 is gone, so layer 1 is fitted first
 _RIDGE = 0.5
@@ -51,7 +52,7 @@ def _ridge_by_numpy(folder: Path, examples: list[TrainExample]) -> np.ndarray:
 
 def test_the_layer_below_a_gap_gets_the_ridge_solution(tiny_llama: Path, talk: list[TrainExample]) -> None:
     told: list[int] = []
-    model = refit(tiny_llama, _KEPT, talk, _RIDGE, told.append)
+    model = refit(load(tiny_llama, torch.bfloat16), _KEPT, talk, _RIDGE, told.append)
     assert told == [1, 2, 3]
     got = model.model.layers[1].mlp.down_proj.weight.detach().double().numpy()
     before = _plain(tiny_llama).model.layers[1].mlp.down_proj.weight.detach().double().numpy()
@@ -61,7 +62,7 @@ def test_the_layer_below_a_gap_gets_the_ridge_solution(tiny_llama: Path, talk: l
 
 
 def test_below_the_gap_nothing_changes_and_only_output_maps_do(tiny_llama: Path, talk: list[TrainExample]) -> None:
-    model = refit(tiny_llama, _KEPT, talk, _RIDGE, lambda _: None)
+    model = refit(load(tiny_llama, torch.bfloat16), _KEPT, talk, _RIDGE, lambda _: None)
     before = _plain(tiny_llama, _KEPT).state_dict()
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {f"model.layers.{place}.mlp.down_proj.weight" for place in (1, 2)}
@@ -72,8 +73,8 @@ def test_the_students_states_come_nearer_to_the_teachers(tiny_llama: Path, talk:
         pairs = [(_states(_plain(tiny_llama), e)[-1], _states(student, e)[-1]) for e in talk]
         return sum(float((t - s)[1:].square().sum()) for t, s in pairs)
 
-    fitted = distance(refit(tiny_llama, _KEPT, talk, 0.01, lambda _: None))
-    held_back = distance(refit(tiny_llama, _KEPT, talk, 1e9, lambda _: None))
+    fitted = distance(refit(load(tiny_llama, torch.bfloat16), _KEPT, talk, 0.01, lambda _: None))
+    held_back = distance(refit(load(tiny_llama, torch.bfloat16), _KEPT, talk, 1e9, lambda _: None))
     untouched = distance(_plain(tiny_llama, _KEPT))
     assert fitted < 0.5 * untouched
     assert held_back == pytest.approx(untouched, rel=0.01)
@@ -81,21 +82,21 @@ def test_the_students_states_come_nearer_to_the_teachers(tiny_llama: Path, talk:
 
 @pytest.mark.parametrize("kept", [[1, 2, 3], [0, 1, 2], [0, 3]])
 def test_a_gap_may_be_anywhere(kept: list[int], tiny_llama: Path, talk: list[TrainExample]) -> None:
-    model = refit(tiny_llama, kept, talk, _RIDGE, lambda _: None)
+    model = refit(load(tiny_llama, torch.bfloat16), kept, talk, _RIDGE, lambda _: None)
     assert model.config.num_hidden_layers == len(model.model.layers) == len(kept)
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
 def test_with_nothing_removed_nothing_changes(tiny_llama: Path, talk: list[TrainExample]) -> None:
-    model = refit(tiny_llama, [0, 1, 2, 3], talk, _RIDGE, lambda _: None)
+    model = refit(load(tiny_llama, torch.bfloat16), [0, 1, 2, 3], talk, _RIDGE, lambda _: None)
     before = _plain(tiny_llama).state_dict()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_layers_that_normalise_their_output_are_refused_in_words() -> None:
+def test_layers_that_normalise_their_output_are_refused_in_words(talk: list[TrainExample]) -> None:
     config = Gemma3TextConfig(
-        vocab_size=64, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        vocab_size=400, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
         num_key_value_heads=1, head_dim=8,
     )  # fmt: skip
-    with pytest.raises(ValueError, match="adds no plain MLP output"):
-        check_refittable(Gemma3ForCausalLM(config))
+    with pytest.raises(ValueError, match=r"leave student\.refit out"):
+        refit(Gemma3ForCausalLM(config), [0], talk, _RIDGE, lambda _: None)

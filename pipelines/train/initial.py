@@ -1,0 +1,129 @@
+"""The student's first weights: the teacher with layers removed, those that are left refitted, or a given model.
+
+Knows how these stages are placed on the cluster and what their manifests say. The search for layers is in `prune.py`,
+the least squares in `refit.py`. Output: `<stage>/model`, a Hugging Face folder.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from heapq import nsmallest
+from pathlib import Path
+from typing import Any
+
+from cluster.board import Watch
+from cluster.models import Model
+from cluster.session import Session
+from pipelines.core.config import PrunedStudent, Refit
+from pipelines.core.parts import rows_of
+from pipelines.core.records import TrainExample
+from pipelines.core.stage import Done, Outcome, Stage, StageRun
+from pipelines.train.student import MODEL, budget_ends_only_undone, copy_tokenizer, folder_digest
+
+
+def run_prune(config: PrunedStudent, teacher: Path, open_session: Callable[[], Session], run: StageRun) -> Outcome:
+    """Remove layers from the teacher by measured harm."""
+    run.progress.begin("student_init", _layers_of(teacher) - config.layers, unit="layers")
+    measured = _drawn(run.inputs["examples"], config.calibration_rows)
+    return _in_a_worker(_prune, (config, teacher, measured), teacher, open_session, run)
+
+
+def run_refit(
+    config: Refit, pruned: PrunedStudent, teacher: Path, open_session: Callable[[], Session], run: StageRun
+) -> Outcome:
+    """Refit a pruned student on rows that the search for layers did not measure."""
+    run.progress.begin("refit", pruned.layers, unit="layers")
+    rows = _drawn(run.inputs["examples"], pruned.calibration_rows + config.rows)
+    gone = run.inputs["init"].manifest["facts"]["removed_layers"]
+    return _in_a_worker(_refit, (config, pruned, teacher, rows, gone), teacher, open_session, run)
+
+
+def given(model: Model) -> Stage:
+    """The stage of a student that is there already: its manifest says where, and nothing is copied."""
+
+    def run(_: StageRun) -> Outcome:
+        return Outcome(rows=1, digest=model.digest, facts={"model": str(model.folder())})
+
+    return Stage("student_init", 2, {"model": model.digest}, {}, run)
+
+
+def _in_a_worker(
+    make: Callable[..., tuple[Any, dict[str, Any]]],
+    arguments: tuple[Any, ...],
+    teacher: Path,
+    open_session: Callable[[], Session],
+    run: StageRun,
+) -> Outcome:
+    """Call `make` in a worker of the cluster and keep the model that it returns."""
+    import ray
+
+    threads = open_session().threads
+    out = run.folder.local_path() / MODEL
+    task = ray.remote(num_cpus=1, runtime_env={"env_vars": {"OMP_NUM_THREADS": str(threads)}})(_make_into)
+    with budget_ends_only_undone(out), Watch(lambda _: run.progress.advance(1)) as watch:
+        facts = ray.get(task.remote(make, arguments, teacher, out, watch.board, threads))
+    return Outcome(rows=1, digest=folder_digest(out), facts=facts)
+
+
+def _make_into(
+    make: Callable[..., tuple[Any, dict[str, Any]]],
+    arguments: tuple[Any, ...],
+    teacher: Path,
+    out: Path,
+    board: Any,
+    threads: int,
+) -> dict[str, Any]:
+    import ray
+    import torch
+
+    torch.set_num_threads(threads)
+    model, facts = make(*arguments, lambda layers: ray.get(board.tell.remote(layers)))
+    partial = out.with_name(out.name + ".partial")
+    model.save_pretrained(partial)
+    copy_tokenizer(teacher, partial)
+    shutil.rmtree(out, ignore_errors=True)
+    partial.rename(out)
+    return facts
+
+
+def _prune(
+    config: PrunedStudent, teacher: Path, measured: list[TrainExample], shown: Callable[[int], None]
+) -> tuple[Any, dict[str, Any]]:
+    from pipelines.train.prune import prune
+
+    model, removed = prune(teacher, config.layers, measured, config.calibration_tokens, shown)
+    return model, {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "removed_layers": [layer for layer, _ in removed],
+        "kl_after_each": [round(harm, 4) for _, harm in removed],
+    }
+
+
+def _refit(
+    config: Refit,
+    pruned: PrunedStudent,
+    teacher: Path,
+    rows: list[TrainExample],
+    gone: list[int],
+    shown: Callable[[int], None],
+) -> tuple[Any, dict[str, Any]]:
+    import torch
+
+    from pipelines.train.attention import load
+    from pipelines.train.prune import Calibration
+    from pipelines.train.refit import refit
+
+    model = load(teacher, torch.bfloat16)
+    calibration = Calibration(model, rows[: pruned.calibration_rows], pruned.calibration_tokens)
+    kept = [layer for layer in range(_layers_of(teacher)) if layer not in gone]
+    model = refit(model, kept, rows[pruned.calibration_rows :], config.ridge, shown)
+    return model, {"kl_after_refit": round(calibration.harm(model), 4)}
+
+
+def _drawn(examples: Done, rows: int) -> list[TrainExample]:
+    """As many examples as there are, up to `rows`, drawn by their ids: a fair sample that never changes."""
+    return nsmallest(rows, rows_of(examples.folder, TrainExample), key=lambda e: e.id)
+
+
+def _layers_of(model: Path) -> int:
+    return int(json.loads((model / "config.json").read_text())["num_hidden_layers"])
