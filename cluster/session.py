@@ -48,6 +48,8 @@ def session(address: str | None = None) -> Iterator[Session]:
     else:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     quiet_logs()
+    # What raylets report (slow starts, lost workers) is in the session's logs; `log_to_driver` does not cover it.
+    ray._private.worker._worker_logs_enabled = False
     try:
         node = ray._private.worker.global_worker.node
         gpus = int(ray.cluster_resources().get("GPU", 0))
