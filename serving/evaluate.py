@@ -1,12 +1,13 @@
 """Evaluation of teacher and student through their endpoints, as any client would see them.
 
 Knows held-out prompts with the teacher's reference answers. For each model and prompt: the likelihood of the
-reference, and an answer of its own. Answers are committed per model; a rerun asks only what is missing.
+reference, and answers of its own. Answers are committed per model; a rerun asks only what is missing.
 """
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from cluster.models import parameter_count
 from pipelines.core import reasoning
@@ -17,13 +18,14 @@ from pipelines.core.parts import Shard, has_shard, rows_of, summary, write_shard
 from pipelines.core.progress import Progress
 from pipelines.core.records import Answer, Dropped, EvalAnswer
 from pipelines.core.stage import Outcome, StageRun
+from pipelines.generate.repetition import repeated_3grams
 from pipelines.generate.rouge import rouge_l
 from pipelines.generate.teacher import Request, RequestFailed
 from pipelines.train.examples import encode
 from serving.api import Address, Api
 from serving.client import HostedModel, ServedModel
 from serving.endpoints import Endpoints, Served
-from serving.metrics import Interval, gap_closed, ratio_interval, repeated_3grams
+from serving.metrics import Interval, gap_closed, ratio_interval
 
 STAGE = "evaluate"
 TEACHER, BEFORE, AFTER = "teacher", "student-before", "student"
@@ -107,16 +109,19 @@ class _Asked:
         example = encode(reference, self.tokenizer, self.marks if self.marks and self.marks.keep == "train" else None)
         logprobs = await scorer.logprobs(list(example.token_ids))
         weighted = [value for value, weight in zip(logprobs, example.weights, strict=True) if weight > 0]
-        id = key_of(STAGE, self.name, reference.id, self.seed)
-        said = await writer.write(
-            Request(key_of(reference.id, self.seed), reference.prompt, True, self.config.sampling)
-        )
-        self.progress.advance(1, len(example.token_ids) + said.output_tokens)
-        text = answer_in(said.text, self.marks)
+        said = await asyncio.gather(*(writer.write(request) for request in self._requests(reference)))
+        self.progress.advance(1, len(example.token_ids) + sum(s.output_tokens for s in said))
+        texts = [answer_in(s.text, self.marks) for s in said]
         return EvalAnswer(
-            id, reference.instruction_id, self.name, text, said.finish_reason, reference.text,
-            -sum(weighted), len(weighted), rouge_l(text, reference.text), repeated_3grams(text),
+            key_of(STAGE, self.name, reference.id, self.seed), reference.instruction_id, self.name,
+            texts[0], said[0].finish_reason, reference.text, -sum(weighted), len(weighted),
+            fmean(rouge_l(text, reference.text) for text in texts), fmean(map(repeated_3grams, texts)),
         )  # fmt: skip
+
+    def _requests(self, reference: Answer) -> list[Request]:
+        """The same samples of every model: ids, and with them the seeds, do not name it."""
+        ids = [key_of(reference.id, self.seed, n) for n in range(self.config.samples)]
+        return [Request(id, reference.prompt, True, self.config.sampling) for id in ids]
 
 
 def answer_in(text: str, marks: Reasoning | None) -> str:

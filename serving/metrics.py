@@ -1,14 +1,12 @@
-"""Figures over evaluation answers: repetition, and means with bootstrap intervals over prompts.
+"""Figures over evaluation answers: means with bootstrap intervals over prompts, and the gap that training closed.
 
-Knows numbers and texts. Does not know models or endpoints.
+Knows numbers. Does not know models or endpoints.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-from pipelines.generate.rouge import tokens
 
 
 @dataclass(frozen=True)
@@ -18,13 +16,6 @@ class Interval:
     mean: float
     low: float
     high: float
-
-
-def repeated_3grams(text: str) -> float:
-    """Share of a text's 3-grams that stood earlier in it; 0 for fewer than two 3-grams."""
-    words = tokens(text)
-    grams = list(zip(words, words[1:], words[2:], strict=False))
-    return 1 - len(set(grams)) / len(grams) if len(grams) > 1 else 0.0
 
 
 def ratio_interval(

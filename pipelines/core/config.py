@@ -298,6 +298,9 @@ class Answers(Strict):
     cut_off: Literal["keep", "drop"] = Field(
         "keep", description="an answer that hit max_tokens: train on what is there (no end token), or drop it"
     )
+    max_repetition: float = Field(
+        1.0, ge=0, le=1, description="an answer is dropped when a larger share of its 3-grams stood in it before"
+    )
     reasoning: Reasoning | None = Field(None, description="for teachers that think aloud; without it nothing is cut")
 
 
@@ -353,6 +356,9 @@ class Train(Strict):
     freeze_embeddings: bool = Field(
         False, description="leave the token embedding (and a tied head) as it is: AdamW moves even rows without news"
     )
+    frozen_layers: int = Field(
+        0, ge=0, description="so many of the lowest layers stay as they are: below a gap they are the teacher's own"
+    )
     normalise: Literal["global_token", "per_example"] = "global_token"
     losses: dict[Literal["answer", "kd"], float] = Field(
         default={"answer": 1.0}, description="coefficient of each loss component"
@@ -391,5 +397,6 @@ class Evaluate(Strict):
 
     teacher: str
     sampling: Sampling = Sampling()
+    samples: int = Field(1, ge=1, le=64, description="answers of each model to each prompt; figures are their means")
     confidence: float = Field(0.95, gt=0.5, lt=1)
     resamples: int = Field(2_000, ge=100)

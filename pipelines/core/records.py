@@ -102,7 +102,10 @@ class SoftTargets:
 
 @dataclass(frozen=True, slots=True)
 class EvalAnswer:
-    """One model's result on one held-out prompt, through its endpoint. Maker: `evaluate`. Reader: report."""
+    """One model's result on one held-out prompt, through its endpoint. Maker: `evaluate`. Reader: report.
+
+    `text` is the first of its answers; `rouge_l` and `repeated_3grams` are means over all of them.
+    """
 
     id: str
     instruction_id: str
@@ -112,8 +115,8 @@ class EvalAnswer:
     reference: str
     nll: float  # summed negative log-likelihood of the reference's tokens, in nats
     reference_tokens: int
-    rouge_l: float  # F1 of `text` against the reference
-    repeated_3grams: float  # share of the answer's 3-grams that stood earlier in it
+    rouge_l: float  # F1 of an answer against the reference
+    repeated_3grams: float  # share of an answer's 3-grams that stood earlier in it
 
 
 @dataclass(frozen=True, slots=True)

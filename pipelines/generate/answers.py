@@ -11,6 +11,7 @@ from pipelines.core import reasoning
 from pipelines.core.config import Answers
 from pipelines.core.hashing import key_of
 from pipelines.core.records import Answer, Completion, Dropped, Instruction
+from pipelines.generate.repetition import repeated_3grams
 from pipelines.generate.teacher import Request, TeacherId, write_request
 from pipelines.generate.work import sample_id
 
@@ -44,5 +45,7 @@ class AnswerWork:
             return Dropped(sample_id(row.id, sample), self.stage, "empty answer", row.text, "")
         if said.finish_reason == "length" and self.config.cut_off == "drop":
             return Dropped(sample_id(row.id, sample), self.stage, "cut off", row.text, text[-200:])
+        if (share := repeated_3grams(text)) > self.config.max_repetition:
+            return Dropped(sample_id(row.id, sample), self.stage, "repeats itself", row.text, f"{share:.2f}: {text}")
         id = key_of("answer", row.id, said.id)
         return Answer(id, row.id, said.id, row.as_prompt(), text, said.finish_reason, sample, thoughts)

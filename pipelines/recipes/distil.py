@@ -51,10 +51,11 @@ class _Builder(DataStages):
         return Stage("held_out", 2, config, {"seeds": seed, "pool": pool}, partial(held_out.run, max_rouge_l))
 
     def references(self, apart: Stage) -> Stage:
-        """The teacher's own answers to the held-out tasks, asked for as the training answers are."""
+        """The teacher's own answers to the held-out tasks, asked for as the training answers are; loops are kept here."""
         config, answers = self._recipe.evaluate, self._recipe.answers
         alike = answers if isinstance(answers, Answers) else Answers(teacher=config.teacher, sampling=config.sampling)
-        return self.asked("references", alike.model_copy(update={"teacher": config.teacher, "samples": 1}), apart)
+        every = {"teacher": config.teacher, "samples": 1, "max_repetition": 1.0}
+        return self.asked("references", alike.model_copy(update=every), apart)
 
     def examples(self, answers: Stage) -> Stage:
         max_length = self._recipe.student.train.max_length
@@ -140,7 +141,7 @@ class _Builder(DataStages):
             return evaluate.run(config, seed, marks, self._faculty.endpoints, teacher, students, stage)
 
         inputs = {"references": references, "init": first, "student": trained}
-        return Stage("evaluate", 2, content, inputs, run, "teacher, student before and after")
+        return Stage("evaluate", 3, content, inputs, run, "teacher, student before and after")
 
     def _served(self, name: str, stage: StageRun, role: str) -> Served:
         done = stage.inputs[role]

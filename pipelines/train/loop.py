@@ -20,6 +20,7 @@ from pipelines.core.records import SoftTargets, TrainExample
 from pipelines.train.attention import load
 from pipelines.train.batches import Batch, collate, order, packs, share
 from pipelines.train.job import StepDone, TrainJob
+from pipelines.train.layers import layer_list
 from pipelines.train.step import counts, logprobs_of, loss_sums, objective
 
 
@@ -133,6 +134,7 @@ def _load(job: TrainJob) -> Any:
     model.config.use_cache = False
     if job.config.freeze_embeddings:
         model.get_input_embeddings().requires_grad_(False)
+    layer_list(model)[: job.config.frozen_layers].requires_grad_(False)
     return model.train()
 
 

@@ -83,3 +83,13 @@ def test_thoughts_go_to_a_field_of_their_own(keep: Any, thoughts: str) -> None:
 def test_without_reasoning_marks_are_text(work: Any) -> None:
     (answer,) = work().settle(ROW, [replace(SAID, text="<think>The Ob")])
     assert (answer.text, answer.reasoning) == ("<think>The Ob", "")
+
+
+def test_an_answer_that_repeats_itself_is_dropped_where_the_recipe_says_so() -> None:
+    loop = replace(SAID, text="a b c a b c")  # one of its four 3-grams stood before
+    for most, kept in ((0.25, True), (0.24, False), (1.0, True)):
+        config = Answers(teacher="main", max_repetition=most)
+        (made,) = AnswerWork("answers", config, TeacherId("main", "d")).settle(ROW, [loop])
+        assert isinstance(made, Answer) is kept
+        if isinstance(made, Dropped):
+            assert (made.reason, made.detail) == ("repeats itself", "0.25: a b c a b c")

@@ -21,12 +21,13 @@ def test_a_model_is_scored_on_the_reference_and_answers_by_its_own_template(
         if asked.body.get("messages", [{}])[0].get("content") == "Refused?":
             return Wire(400, b"no")
         if "messages" in asked.body:
-            return says("Deep red", "length")
+            first = asked.body["seed"] == seed_of(key_of("a1", 17, 0))
+            return says("Deep red", "length") if first else says("a b c a b c")
         told = [None, *({str(t): {"logprob": -0.5}, "0": {"logprob": -0.1}} for t in asked.prompt[1:])]
         return says("x", prompt_logprobs=told)
 
     server.behave = behave
-    config = Evaluate(teacher="main", sampling=Sampling(max_tokens=9))
+    config = Evaluate(teacher="main", sampling=Sampling(max_tokens=9), samples=2)
     asking = _Asked("student", server.url, "student-1", config, 17, tokenizer, quiet)
     reference = Answer("a1", "i1", "c1", "Name a colour.", "Deep blue.", "stop")
     refused = Answer("a2", "i2", "c2", "Refused?", "No.", "stop")
@@ -37,11 +38,13 @@ def test_a_model_is_scored_on_the_reference_and_answers_by_its_own_template(
     assert (answer.nll, answer.reference_tokens) == (pytest.approx(0.5 * learnt), learnt)
     assert (dropped.reason, dropped.text, dropped.detail) == ("request failed", "Refused?", "student: 400: no")
     (scored,) = [a for a in server.asked if a.prompt == list(example.token_ids)]
-    (asked,) = [a for a in server.asked if a.prompt == "Name a colour."]
+    asked, other = [a for a in server.asked if a.prompt == "Name a colour."]
+    assert {asked.body["seed"], other.body["seed"]} == {seed_of(key_of("a1", 17, n)) for n in (0, 1)}
+    # ROUGE-L of "deep red" with "deep blue" is 1/2, of the other 0; one of its four 3-grams is there twice.
+    assert (answer.rouge_l, answer.repeated_3grams) == (pytest.approx(0.25), pytest.approx(0.125))
     assert (scored.path, asked.path) == ("/v1/completions", "/v1/chat/completions")
     assert (asked.body["model"], asked.body["max_tokens"]) == ("student-1", 9)
-    assert asked.body["seed"] == seed_of(key_of("a1", 17))
-    assert quiet.tokens == len(example.token_ids) + 2
+    assert quiet.tokens == len(example.token_ids) + 8
 
 
 def test_answers_are_compared_without_their_thoughts() -> None:

@@ -2,15 +2,7 @@
 
 import pytest
 
-from serving.metrics import gap_closed, ratio_interval, repeated_3grams
-
-
-def test_repeated_3grams_by_hand() -> None:
-    # a b c a b c -> abc bca cab abc: one of four stood before
-    assert repeated_3grams("a b c a b c") == pytest.approx(1 / 4)
-    assert repeated_3grams("one two three four") == 0.0
-    assert repeated_3grams("go go go go go") == pytest.approx(2 / 3)
-    assert repeated_3grams("") == 0.0
+from serving.metrics import gap_closed, ratio_interval
 
 
 def test_a_ratio_weighs_prompts_by_their_tokens() -> None:

@@ -170,6 +170,15 @@ def test_the_output_is_a_model_folder_with_its_tokenizer(alone: tuple[Path, Outc
     assert not (alone[0] / "train").exists()  # the checkpoints are gone
 
 
+def test_frozen_layers_and_embeddings_stay_as_they_were(ray_session: Session, lesson: Lesson, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"frozen_layers": 3, "freeze_embeddings": True, "epochs": 1})
+    lesson.train(ray_session, tmp_path, config, Shown())
+    before, after = _weights(_load(lesson.model)), _exported(tmp_path)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all(name.startswith(("model.layers.3.", "model.norm.")) for name in changed), changed
+
+
 @pytest.fixture(scope="module")
 def interrupted(
     ray_session: Session, lesson: Lesson, tmp_path_factory: pytest.TempPathFactory
