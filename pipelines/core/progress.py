@@ -11,6 +11,8 @@ from typing import TextIO
 
 from pipelines.core.errors import BudgetReached
 
+TOLD_FROM = 0.05  # share of the rows from which on the time left is told
+
 
 @dataclass
 class Budget:
@@ -96,7 +98,8 @@ class Progress:
         parts = []
         if self.tokens and elapsed > 0:
             parts.append(f"{self.tokens / elapsed:,.0f} tokens/s")
-        if fresh > 0 and self.done < self.total:
+        # The first rows wait for engines, and say nothing of how long the others will take.
+        if fresh > 0 and fresh >= TOLD_FROM * (self.total - self._resumed_at) and self.done < self.total:
             left = elapsed / fresh * (self.total - self.done)
             parts.append(f"{int(left) // 60}:{int(left) % 60:02d} left")
         if self.done >= self.total and elapsed >= 1:

@@ -51,7 +51,7 @@ class _Builder(DataStages):
         return Stage("held_out", 2, config, {"seeds": seed, "pool": pool}, partial(held_out.run, max_rouge_l))
 
     def references(self, apart: Stage) -> Stage:
-        """The teacher's own answers to the held-out tasks, asked for as the training answers are; loops are kept here."""
+        """The teacher's own answers to the held-out tasks, asked for like the others. Loops stay: they are its own."""
         config, answers = self._recipe.evaluate, self._recipe.answers
         alike = answers if isinstance(answers, Answers) else Answers(teacher=config.teacher, sampling=config.sampling)
         every = {"teacher": config.teacher, "samples": 1, "max_repetition": 1.0}
