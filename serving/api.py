@@ -6,7 +6,7 @@ What comes back:
 
     401, 402, 403                  UserError: the key is not accepted, which ends the run
     other 4xx                      RequestFailed at once: this request is refused
-    408, 409, 429, 5xx, no connection, no answer in time, a reply that cannot be read
+    404, 408, 409, 429, 5xx, no connection, no answer in time, a reply that cannot be read
                                    tried again, then RequestFailed; so many of these in a row: Unreachable
 
 A key is read from its environment variable into the request's header, and taken out of every message.
@@ -36,7 +36,8 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 60.0  # between tries, where the API does no
 PATIENCE_S = 600.0  # a longer Retry-After is not waited for
 CONNECT_S = 15.0
 LOST_IN_A_ROW = 8  # requests that used up their tries, with no answer to another in between
-NO_KEY, AGAIN = {401, 402, 403}, {408, 409, 429}
+# 404 says nothing of a request: its path or model is not there, or not yet, and no row is to lose by that.
+NO_KEY, AGAIN = {401, 402, 403}, {404, 408, 409, 429}
 
 log = logging.getLogger(__name__)
 

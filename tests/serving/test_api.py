@@ -88,9 +88,9 @@ def test_a_turn_is_asked_and_its_answer_says_what_it_cost(server: ApiServer) -> 
 
 @pytest.mark.parametrize(
     "trouble",
-    [Wire(429), Wire(408), Wire(409), Wire(500), Wire(503), MALFORMED, EMPTY, TRUNCATED, HUNG_UP, HANGING,
+    [Wire(429), Wire(404), Wire(408), Wire(409), Wire(500), Wire(503), MALFORMED, EMPTY, TRUNCATED, HUNG_UP, HANGING,
      Wire(body=b'{"choices": [{"finish_reason": "stop"}]}')],
-    ids=["429", "408", "409", "500", "503", "malformed", "empty", "truncated", "hung up", "hanging", "says nothing"],
+    ids=["429", "404", "408", "409", "500", "503", "malformed", "empty", "truncated", "hung up", "hanging", "says nothing"],
 )  # fmt: skip
 def test_what_may_pass_is_tried_again_and_costs_its_row_where_it_does_not(server: ApiServer, trouble: Wire) -> None:
     server.then(trouble, trouble)
@@ -104,7 +104,7 @@ def test_what_may_pass_is_tried_again_and_costs_its_row_where_it_does_not(server
     assert lost.value.reason == ("timed out" if trouble is HANGING else "request failed")
 
 
-@pytest.mark.parametrize("status", [400, 404, 413, 422])
+@pytest.mark.parametrize("status", [400, 413, 422])
 def test_a_refused_prompt_is_not_asked_twice(server: ApiServer, status: int) -> None:
     server.then(Wire(status, b'{"error": {"message": "the prompt is too long"}}'))
     with pytest.raises(RequestFailed, match=rf"{status}: .*too long"):
