@@ -90,7 +90,8 @@ def test_a_turn_is_asked_and_its_answer_says_what_it_cost(server: ApiServer) -> 
     "trouble",
     [Wire(429), Wire(404), Wire(408), Wire(409), Wire(500), Wire(503), MALFORMED, EMPTY, TRUNCATED, HUNG_UP, HANGING,
      Wire(body=b'{"choices": [{"finish_reason": "stop"}]}')],
-    ids=["429", "404", "408", "409", "500", "503", "malformed", "empty", "truncated", "hung up", "hanging", "says nothing"],
+    ids=["429", "404", "408", "409", "500", "503", "malformed", "empty", "truncated", "hung up", "hanging",
+         "says nothing"],
 )  # fmt: skip
 def test_what_may_pass_is_tried_again_and_costs_its_row_where_it_does_not(server: ApiServer, trouble: Wire) -> None:
     server.then(trouble, trouble)
