@@ -9,7 +9,7 @@ help:
 
 setup: .venv/.ready
 
-.venv/.ready: pyproject.toml cluster/setup.sh cluster/overrides-cpu.txt
+.venv/.ready: pyproject.toml cluster/setup.sh cluster/overrides.txt cluster/overrides-cpu.txt
 	sh cluster/setup.sh
 
 quickstart: setup

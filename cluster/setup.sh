@@ -20,8 +20,8 @@ install() { .venv/bin/uv pip install --quiet --python .venv/bin/python "$@"; }
 if [ "$EXTRA" = cpu ]; then
     # The CPU build of torch is not on PyPI. A local wheel directory is tried first, then PyTorch's own index.
     install 'torch==2.13.0+cpu' 2>/dev/null || install --torch-backend cpu 'torch==2.13.0'
-    install --override cluster/overrides-cpu.txt --editable '.[cpu,dev]'
+    install --override cluster/overrides.txt --override cluster/overrides-cpu.txt --editable '.[cpu,dev]'
 else
-    install --torch-backend auto --editable ".[$EXTRA,dev]"
+    install --torch-backend auto --override cluster/overrides.txt --editable ".[$EXTRA,dev]"
 fi
 touch .venv/.ready

@@ -81,6 +81,7 @@ class TrainExample:
     component: str  # the loss component its cross-entropy counts for, e.g. "answer"
     token_ids: tuple[int, ...]
     weights: tuple[float, ...]
+    lineage: str = ""  # what it descends from: a split keeps examples of one lineage together
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,4 +54,5 @@ def encode(answer: Answer, tokenizer: ChatTokenizer, marks: Reasoning | None = N
     stop = max((t for t, w in enumerate(weights) if w > 0), default=-1) + 1
     ids = tokens.ids[:stop]
     id = key_of("example", answer.id, list(ids), weights[:stop])
-    return TrainExample(id, answer.id, answer.instruction_id, COMPONENT, ids, tuple(weights[:stop]))
+    weights = weights[:stop]
+    return TrainExample(id, answer.id, answer.instruction_id, COMPONENT, ids, tuple(weights), answer.instruction_id)

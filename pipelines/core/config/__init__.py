@@ -1,0 +1,83 @@
+"""The sections of a recipe, checked before anything starts.
+
+Knows names, bounds and how a section's fields depend on each other. Which method has which sections stands in
+`recipe.py`; `recipe_file.py` reads the YAML and turns errors into lines a user can act on.
+"""
+
+from pipelines.core.config.base import (
+    Sampling,
+    Strict,
+    by_default,
+)
+from pipelines.core.config.data import (
+    Answers,
+    AnyAnswers,
+    AnyInstructions,
+    Evolved,
+    Filtered,
+    Given,
+    Instances,
+    Instructions,
+    OwnAnswers,
+    Reasoning,
+    Seeds,
+    SplitSeeds,
+)
+from pipelines.core.config.evaluation import (
+    Evaluate,
+)
+from pipelines.core.config.teachers import (
+    Engine,
+    FakeTeacher,
+    HTTPTeacher,
+    LocalTeacher,
+    Pool,
+    Price,
+    RecordedTeacher,
+    RunsHere,
+    Teacher,
+    Teaches,
+    VLLMTeacher,
+)
+from pipelines.core.config.training import (
+    GivenStudent,
+    PrunedStudent,
+    Refit,
+    Student,
+    Train,
+)
+
+__all__ = [
+    "Answers",
+    "AnyAnswers",
+    "AnyInstructions",
+    "Engine",
+    "Evaluate",
+    "Evolved",
+    "FakeTeacher",
+    "Filtered",
+    "Given",
+    "GivenStudent",
+    "HTTPTeacher",
+    "Instances",
+    "Instructions",
+    "LocalTeacher",
+    "OwnAnswers",
+    "Pool",
+    "Price",
+    "PrunedStudent",
+    "Reasoning",
+    "RecordedTeacher",
+    "Refit",
+    "RunsHere",
+    "Sampling",
+    "Seeds",
+    "SplitSeeds",
+    "Strict",
+    "Student",
+    "Teacher",
+    "Teaches",
+    "Train",
+    "VLLMTeacher",
+    "by_default",
+]
