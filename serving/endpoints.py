@@ -6,6 +6,8 @@ it on a live cluster adopts it. Binds to loopback only: Serve's HTTP port is not
 
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,16 +101,24 @@ class Endpoints:
         return serve_config(model.name, setup(model.folder, model.engine, self.session))
 
 
-def free_port(wanted: int | None) -> int:
-    """`wanted`, refused in words where it is taken; without a wish, the default or any free one."""
+@contextmanager
+def held_port(wanted: int | None) -> Iterator[int]:
+    """`wanted`, refused in words where it is taken; without a wish, the default or any free one.
+
+    While it is held no other can take it, but Serve can listen on it, as it shares ports.
+    """
     for port in [wanted] if wanted else [DEFAULT_PORT, 0]:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as holder:
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((HOST, port))
+                holder.bind((HOST, port))
             except OSError:
                 continue
-            return int(probe.getsockname()[1])
+            # Only now, or two that look at once would both have it: from here on it is shared with who shares ports.
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            yield int(holder.getsockname()[1])
+            return
     raise UserError(f"port {wanted} is in use on this machine; choose another with --port")
 
 

@@ -33,7 +33,7 @@ from pipelines.generate.teacher import Teacher, TeacherId
 from pipelines.generate.work import ShardRun
 from serving.api import Address, Api
 from serving.client import HostedModel, ServedModel, address
-from serving.endpoints import DEFAULT_PORT, Endpoints, Served
+from serving.endpoints import DEFAULT_PORT, Endpoints, Served, held_port
 
 
 @dataclass
@@ -58,6 +58,10 @@ class ClusterFaculty:
         endpoints = Endpoints(self.session, self.port)
         self._stack.callback(endpoints.close)
         return endpoints
+
+    def hold_port(self, wanted: int | None) -> None:
+        """Serve behind this port, or the default, or a free one; nobody else can have it until `close`."""
+        self.port = self._stack.enter_context(held_port(wanted))
 
     def close(self) -> None:
         """Stop what was started here."""

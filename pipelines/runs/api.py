@@ -20,7 +20,7 @@ from pipelines.core.stage import Stage
 from pipelines.core.storage import Folder
 from pipelines.recipes import distil, generate
 from pipelines.runs import preflight
-from serving.endpoints import free_port
+from serving.endpoints import held_port
 from serving.faculty import ClusterFaculty
 
 DEFAULT_RUNS = "runs"
@@ -69,8 +69,7 @@ def check(
 ) -> list[str]:
     """Reach everything that a run will need, before any engine starts. UserError for what is not there."""
     runner.ready_folder(Folder(runs))
-    free_port(port)
-    with closing(ClusterFaculty(recipe, address)) as faculty:
+    with held_port(port), closing(ClusterFaculty(recipe, address)) as faculty:
         return preflight.reach(recipe, faculty)
 
 
@@ -88,12 +87,13 @@ def run(
     faculty = ClusterFaculty(recipe, address, say=progress.note)
     stages = stages_of(recipe, faculty)
     run_folder = folder.child(runner.run_name(recipe.name, stages))
-    if any(planned.state != "done" for planned in runner.plan(stages, folder)):
-        check(recipe, runs, address, port)
-        faculty.port = free_port(port)
-    run_folder.write_bytes("recipe.yaml", recipe_file.dump(recipe).encode())
-    with _logged(run_folder), closing(faculty):
-        finished = runner.run(stages, folder, run_folder, progress)
+    with closing(faculty):
+        if any(planned.state != "done" for planned in runner.plan(stages, folder)):
+            check(recipe, runs, address, port)
+            faculty.hold_port(port)
+        run_folder.write_bytes("recipe.yaml", recipe_file.dump(recipe).encode())
+        with _logged(run_folder):
+            finished = runner.run(stages, folder, run_folder, progress)
     return Ran(recipe, run_folder, finished)
 
 

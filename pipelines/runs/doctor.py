@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 
 from cluster.models import cache_root
 from pipelines.core.errors import UserError
-from serving.endpoints import DEFAULT_PORT, free_port
+from serving.endpoints import DEFAULT_PORT, held_port
 
 GIB = 2**30
 
@@ -88,6 +88,7 @@ def _embedded() -> Finding:
 
 def _port() -> Finding:
     try:
-        return True, f"port {free_port(DEFAULT_PORT)} is free"
+        with held_port(DEFAULT_PORT):
+            return True, f"port {DEFAULT_PORT} is free"
     except UserError:
         return True, f"port {DEFAULT_PORT} is taken; another will be used"

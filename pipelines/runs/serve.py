@@ -15,7 +15,7 @@ from pipelines.core.recipe import AnyRecipe, Distil
 from pipelines.core.stage import Stage
 from pipelines.core.storage import Folder
 from pipelines.train.student import model_of
-from serving.endpoints import Served, free_port
+from serving.endpoints import Served
 from serving.faculty import ClusterFaculty
 
 
@@ -31,8 +31,9 @@ def serve(
     if not isinstance(recipe, Distil):
         raise UserError(f"{recipe.name!r} has the method {recipe.method!r}, which trains no student to serve")
     models = _models(recipe, stages, Folder(runs))
-    faculty = ClusterFaculty(recipe, address, free_port(port), say=say)
+    faculty = ClusterFaculty(recipe, address, say=say)
     with closing(faculty):
+        faculty.hold_port(port)
         say(f"starting {' and '.join(m.name for m in models)} ...")
         base_url = faculty.endpoints.up(models)
         say(f"\nOpenAI-compatible endpoint: {base_url}")
