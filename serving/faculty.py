@@ -7,18 +7,19 @@ what the stages do.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
 from cluster import engines
-from cluster.models import Model, resolve, resolve_tokenizer
+from cluster.models import Model, adapted, resolve, resolve_tokenizer
+from cluster.placement import one_per_actor
 from cluster.session import Session, session
 from pipelines.core.chat import ChatTokenizer
+from pipelines.core.config import Engine, GivenStudent, HTTPTeacher, LocalTeacher, PrunedStudent, VLLMTeacher
 from pipelines.core.config import FakeTeacher as FakeSpec
-from pipelines.core.config import GivenStudent, HTTPTeacher, LocalTeacher, PrunedStudent, VLLMTeacher
 from pipelines.core.config import RecordedTeacher as RecordedSpec
 from pipelines.core.hashing import key_of
 from pipelines.core.progress import Progress
@@ -74,7 +75,9 @@ class ClusterFaculty:
             assert spec.tokenizer is not None, f"the tokens of {name} are not known"
             return resolve_tokenizer(spec.tokenizer, f"teachers.{name}.tokenizer")
         assert isinstance(spec, LocalTeacher), f"{name} is a record and has no model"
-        return resolve(spec.model, f"teachers.{name}.model")
+        base = resolve(spec.model, f"teachers.{name}.model")
+        adapter = spec.adapter if isinstance(spec, VLLMTeacher) else None
+        return adapted(base, adapter, f"teachers.{name}.adapter") if adapter else base
 
     def origin(self, init: PrunedStudent | GivenStudent) -> Model:
         """What a student starts from. Its tokenizer and chat template render the student's examples."""
@@ -91,8 +94,10 @@ class ClusterFaculty:
                 digest = recorded.digest(spec.files, f"teachers.{name}.files")
             case FakeSpec():
                 digest = f"fake-{self.model(name).digest}"
-            case VLLMTeacher():
+            case VLLMTeacher() as spec:
                 digest = self.model(name).digest
+                if changed := _number_format(spec.engine):
+                    digest = key_of("vllm", digest, changed)
         return TeacherId(name, digest)
 
     def tokenizer(self, name: str) -> ChatTokenizer:
@@ -144,8 +149,8 @@ class ClusterFaculty:
     def over_shards(self, name: str, run: ShardRun, requests: int, progress: Progress) -> float:
         spec = self.recipe.teachers[name]
         if isinstance(spec, LocalTeacher) and self._is_bulk(spec, run, requests):
-            resources = self._resources(name)
-            return run_on_pool(run, self._maker(name), spec.pool, resources, progress, spec.watchdog_s)
+            with self._resources(name) as resources:
+                return run_on_pool(run, self._maker(name), spec.pool, resources, progress, spec.watchdog_s)
         return asyncio.run(self._on_warm(name, run, progress))
 
     async def _on_warm(self, name: str, run: ShardRun, progress: Progress) -> float:
@@ -170,18 +175,27 @@ class ClusterFaculty:
         setup = engines.setup(self.model(name).folder(), spec.engine, self.session)
         return partial(_make_vllm, self.identity(name).digest, self.tokenizer(name), setup.args)
 
-    def _resources(self, name: str) -> dict[str, Any]:
+    @contextmanager
+    def _resources(self, name: str) -> Iterator[dict[str, Any]]:
+        """What an actor of this teacher's pool asks of Ray, as Ray Data's arguments."""
         spec = self.recipe.teachers[name]
         if isinstance(spec, FakeSpec):
             assert self.session is not None  # Ray must be up before Ray Data is used
-            return {"num_cpus": 0.1}
+            yield {"num_cpus": 0.1}
+            return
         assert isinstance(spec, VLLMTeacher), f"{name} needs no pool"
         setup = engines.setup(self.model(name).folder(), spec.engine, self.session)
-        gpus = {"num_gpus": setup.num_gpus} if setup.num_gpus else {}
-        return {"num_cpus": setup.num_cpus, **gpus, "runtime_env": {"env_vars": setup.env}}
+        with one_per_actor(setup.bundles) as resources:
+            yield {**resources, "runtime_env": {"env_vars": setup.env}}
 
     def _fake(self, name: str, spec: FakeSpec) -> FakeTeacher:
         return FakeTeacher(self.identity(name).digest, self.tokenizer(name), spec.latency_s)
+
+
+def _number_format(engine: Engine) -> dict[str, Any]:
+    """What else than its weights changes a model's words: how its numbers are held, where that is not the default."""
+    fields = engine.model_dump(mode="json", include={"dtype", "quantization"})
+    return {name: value for name, value in fields.items() if value != Engine.model_fields[name].default}
 
 
 def _make_vllm(digest: str, tokenizer: ChatTokenizer, args: dict[str, Any]) -> Teacher:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from cluster.models import cache_root
+from cluster.cache import cache_root
 from pipelines.core.errors import UserError
 from serving.endpoints import DEFAULT_PORT, held_port
 

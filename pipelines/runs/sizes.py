@@ -30,6 +30,8 @@ def size(model: Model) -> int:
     """Parameters from the model's header or, where it is not here yet, from its name (`Llama-3.1-70B`); 0: unknown."""
     if header := model.header():
         return parameters(header)
+    if model.base:
+        return size(model.base)
     named = _NAMED.search(model.ref)
     return int(float(named[1]) * {"b": 1e9, "m": 1e6}[named[2].lower()]) if named else 0
 
@@ -54,7 +56,7 @@ def memory(recipe: Distil, teachers: Mapping[str, int], student: int) -> list[st
     facts = []
     for name, spec in recipe.teachers.items():
         if isinstance(spec, VLLMTeacher) and teachers[name]:
-            parts = spec.engine.tensor_parallel_size
+            parts = spec.engine.gpus
             each = f" on each of {parts} GPUs" if parts > 1 else ""
             facts.append(f"memory: {name}'s engine about {2 * teachers[name] / GIB / parts + 1.5:.1f} GiB{each}")
     train = recipe.student.train

@@ -11,13 +11,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
+from cluster.placement import one_per_actor
 from cluster.session import session
 from pipelines.core import parts
 from pipelines.core.chat import ChatTokenizer
@@ -97,12 +99,13 @@ class Pooled:
     make: Faulty
     pool: Pool
     watchdog_s: float
+    resources: Mapping[str, Any]
 
     def identity(self, name: str) -> TeacherId:
         return TEACHER
 
     def over_shards(self, name: str, run: ShardRun, requests: int, progress: Progress) -> float:
-        return run_on_pool(run, self.make, self.pool, {"num_cpus": 0.1}, progress, self.watchdog_s)
+        return run_on_pool(run, self.make, self.pool, dict(self.resources), progress, self.watchdog_s)
 
 
 @dataclass
@@ -137,8 +140,15 @@ class Stage:
         self._tokenizer, self._progress = tokenizer, progress
         self.folder = self.runs.child("answers")
 
-    def run(self, tasks: list[str], pool: Pool, watchdog_s: float = 60.0, **faults: Any) -> Outcome:
-        return self._over(Pooled(Faulty(self._tokenizer, self.notes, **faults), pool, watchdog_s), tasks)
+    def run(
+        self,
+        tasks: list[str],
+        pool: Pool,
+        watchdog_s: float = 60.0,
+        resources: Mapping[str, Any] = MappingProxyType({"num_cpus": 0.1}),
+        **faults: Any,
+    ) -> Outcome:
+        return self._over(Pooled(Faulty(self._tokenizer, self.notes, **faults), pool, watchdog_s, resources), tasks)
 
     def calm(self, tasks: list[str]) -> Outcome:
         return self._over(Calm(self._tokenizer), tasks)
@@ -153,6 +163,18 @@ class Stage:
 
     def lives(self) -> int:
         return len(list(self.notes.iterdir()))
+
+    def forget_lives(self) -> None:
+        for note in self.notes.iterdir():
+            note.unlink()
+
+    def bought(self) -> int:
+        """Records in the ledger; AssertionError where one is there twice."""
+        (ledger,) = (f for f in self.runs.folders() if f.startswith("replies-"))
+        folder = self.runs.child(ledger)
+        ids = [record.id for part in folder.files(".parquet") for record in folder.read_records(part, Completion)]
+        assert len(ids) == len(set(ids))
+        return len(ids)
 
     def actors(self) -> int:
         return len({note.name.rsplit("-", 1)[0] for note in self.notes.iterdir()})
@@ -190,17 +212,44 @@ with test_pool.session():
 RIVERS = [f"List {n} rivers." for n in range(16 * parts.SHARD_ROWS)]
 
 
+def drive(home: Path, model: Path) -> subprocess.Popen[bytes]:
+    """A driver in a process of its own, at work on RIVERS."""
+    here = str(Path(__file__).parent)
+    return subprocess.Popen([sys.executable, "-c", DRIVER, here, str(home), str(model)])
+
+
+def wait_for(seen: Callable[[], bool], driver: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while not seen():
+        assert driver.poll() is None, "ended before it could be killed"
+        assert time.monotonic() < deadline, "nothing to kill"
+        time.sleep(0.05)
+
+
+def test_driver_and_actors_killed_again_and_again_change_nothing(
+    stage: Stage, tmp_path: Path, tokenizer: ChatTokenizer, tiny_model_folder: Path, quiet: Progress
+) -> None:
+    """Five drivers die at random moments, and so do actors under the last."""
+    calm = Stage(tmp_path / "calm", tokenizer, quiet).calm(RIVERS)
+    chance = random.Random(5)
+    for _ in range(5):
+        driver = drive(tmp_path, tiny_model_folder)
+        wait_for(lambda: stage.lives() > 0, driver)  # its actors are up
+        time.sleep(chance.uniform(0, 1.5))
+        driver.kill()
+        driver.wait()
+        stage.forget_lives()
+    resumed = stage.run(RIVERS, Pool(min=2, max=2), kills=True)
+    assert (resumed.rows, resumed.digest, resumed.dropped) == (calm.rows, calm.digest, calm.dropped)
+    assert stage.bought() == len(RIVERS)
+
+
 def test_a_killed_driver_is_gone_on_from(
     stage: Stage, tmp_path: Path, tokenizer: ChatTokenizer, tiny_model_folder: Path, quiet: Progress
 ) -> None:
     calm = Stage(tmp_path / "calm", tokenizer, quiet).calm(RIVERS)
-    here = str(Path(__file__).parent)
-    driver = subprocess.Popen([sys.executable, "-c", DRIVER, here, str(tmp_path), str(tiny_model_folder)])
-    deadline = time.monotonic() + 120
-    while len(stage.folder.child("rows").files()) < 3:
-        assert driver.poll() is None, "ended before it could be killed"
-        assert time.monotonic() < deadline, "nothing to kill"
-        time.sleep(0.05)
+    driver = drive(tmp_path, tiny_model_folder)
+    wait_for(lambda: len(stage.folder.child("rows").files()) >= 3, driver)
     driver.kill()
     driver.wait()
     begun = stage.folder.child("rows").files()
@@ -234,3 +283,16 @@ def test_a_pool_grows_to_its_work_and_shards_spread(stage: Stage) -> None:
     tasks = [f"List {n} rivers." for n in range(40 * parts.SHARD_ROWS)]
     assert stage.run(tasks, Pool(min=1, max=3), latency_s=0.5).rows == len(tasks)
     assert stage.actors() == 3
+
+
+def test_actors_in_groups_of_their_own_give_them_back(stage: Stage) -> None:
+    """An engine over two devices, as far as Ray is concerned."""
+    from ray.util import placement_group_table
+
+    tasks = [f"List {n} rivers." for n in range(4 * parts.SHARD_ROWS)]
+    with one_per_actor([{"CPU": 1}, {"CPU": 1}]) as resources:
+        assert stage.run(tasks, Pool(min=2, max=2), resources=resources).rows == len(tasks)
+        groups = [row for row in placement_group_table().values() if row["name"].startswith("pool-")]
+        assert [len(row["bundles"]) for row in groups] == [2, 2]
+    states = {row["state"] for row in placement_group_table().values() if row["name"].startswith("pool-")}
+    assert states == {"REMOVED"}

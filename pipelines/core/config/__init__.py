@@ -41,6 +41,7 @@ from pipelines.core.config.teachers import (
 )
 from pipelines.core.config.training import (
     GivenStudent,
+    Learn,
     PrunedStudent,
     Refit,
     Student,
@@ -61,6 +62,7 @@ __all__ = [
     "HTTPTeacher",
     "Instances",
     "Instructions",
+    "Learn",
     "LocalTeacher",
     "OwnAnswers",
     "Pool",

@@ -11,7 +11,7 @@ from pipelines.core.config.base import Strict
 
 
 class Engine(Strict):
-    """How vLLM runs a model. Nothing here changes what is asked, only how fast and in which number format."""
+    """How vLLM runs a model: how fast, and in which number format. The latter is part of what a teacher is."""
 
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     max_model_len: int = Field(2048, ge=16)
@@ -19,7 +19,14 @@ class Engine(Strict):
     enforce_eager: bool = False
     kv_cache_gib: float = Field(1.0, gt=0, description="CPU only: memory for the key-value cache")
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="GPU only")
-    tensor_parallel_size: int = Field(1, ge=1, le=64)
+    tensor_parallel_size: int = Field(1, ge=1, le=64, description="GPUs that share each layer")
+    pipeline_parallel_size: int = Field(1, ge=1, le=64, description="groups of those, each with some of the layers")
+    quantization: str | None = Field(None, description="vLLM's name of a way: fp8, bitsandbytes, ...")
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one engine, where it runs on GPUs."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size
 
 
 class Pool(Strict):
@@ -68,6 +75,7 @@ class VLLMTeacher(RunsHere):
 
     kind: Literal["vllm"]
     model: str
+    adapter: str | None = Field(None, description="a LoRA adapter's folder (PEFT), merged into the model once")
     engine: Engine = Engine()
     pool: Pool = Pool()
     bulk_from: int = Field(2_000, ge=0)

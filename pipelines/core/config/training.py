@@ -32,6 +32,22 @@ class GivenStudent(Strict):
     model: str
 
 
+class Learn(Strict):
+    """Which of a conversation's tokens carry loss, and how it is rendered.
+
+    `sft`: the assistant's words and the token that ends them. `im` (instruction modelling, arXiv 2405.14394): every
+    content too, never the template. `im-released`: as that paper's released code has it, which masks the first marker
+    only. `prompt_weight` is the weight of what others than the assistant say: 0 under `sft`, 1 under `im`.
+    """
+
+    method: Literal["sft", "im", "im-released"] = "sft"
+    prompt_weight: float | None = Field(None, ge=0, le=1)
+    template: Literal["chat", "alpaca", "tulu"] = Field("chat", description="the model's own, or a plain one")
+    too_long: Literal["drop", "cut"] = Field(
+        "drop", description="an example above max_length: dropped, or cut to whole turns or without its end token"
+    )
+
+
 class Train(Strict):
     """One pass of the one training loop. Sizes are in real (unpadded) tokens or in whole examples."""
 

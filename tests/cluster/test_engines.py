@@ -1,0 +1,58 @@
+"""A recipe's engine as vLLM's arguments and Ray's resources, on CPU and GPU machines that need not be here."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.engines import serve_config, setup
+from cluster.session import Session
+from pipelines.core.config import Engine
+
+CPU, GPU = Session("here", Path("logs"), gpus=0, threads=2), Session("there", Path("logs"), gpus=8, threads=2)
+
+
+@pytest.mark.parametrize(
+    ("engine", "bundles", "executor"),
+    [
+        ({}, ({"GPU": 1, "CPU": 1},), None),
+        ({"tensor_parallel_size": 4}, ({"GPU": 1, "CPU": 1},) * 4, "ray"),
+        ({"tensor_parallel_size": 4, "pipeline_parallel_size": 2}, ({"GPU": 1, "CPU": 1},) * 8, "ray"),
+    ],
+)
+def test_an_engine_over_gpus_has_a_bundle_for_each(
+    engine: dict[str, Any], bundles: tuple[dict[str, int], ...], executor: str | None
+) -> None:
+    made = setup(Path("model"), Engine(**engine), GPU)
+    assert made.bundles == bundles
+    assert made.args.get("distributed_executor_backend") == executor
+    assert made.args["pipeline_parallel_size"] == engine.get("pipeline_parallel_size", 1)
+    assert serve_config("teacher", made)["placement_group_config"] == {"bundles": list(bundles)}
+
+
+def test_quantisation_reaches_vllm() -> None:
+    assert setup(Path("model"), Engine(quantization="fp8"), GPU).args["quantization"] == "fp8"
+
+
+def test_on_a_cpu_the_engine_is_its_own_worker_and_cuts_no_prompt() -> None:
+    made = setup(Path("model"), Engine(), CPU)
+    assert made.bundles == ({"CPU": 1},)
+    assert made.args["distributed_executor_backend"] == "uni"
+    assert made.args["enable_chunked_prefill"] is False
+    assert made.env["OMP_NUM_THREADS"] == "2"
+
+
+@pytest.mark.engine  # imports vLLM
+def test_a_cpu_engine_sleeps_while_its_worker_computes() -> None:
+    """What the plugin changes is still what vLLM has."""
+    from vllm.distributed.device_communicators.shm_broadcast import SpinCondition
+
+    from cluster.spin import calm
+
+    default = SpinCondition.__init__.__defaults__
+    assert default in ((1,), (0,))  # (0,) where vLLM has loaded the plugin
+    try:
+        calm()
+        assert SpinCondition.__init__.__defaults__ == (0,)
+    finally:
+        SpinCondition.__init__.__defaults__ = default
