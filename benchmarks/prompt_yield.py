@@ -15,6 +15,7 @@ from pathlib import Path
 from cluster.engines import setup
 from cluster.models import resolve
 from cluster.session import Session
+from pipelines.core.builtin import SEED_TASKS
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Engine, Instructions, Sampling
 from pipelines.core.records import Completion
@@ -22,7 +23,7 @@ from pipelines.generate.filters import chain
 from pipelines.generate.instructions import Rounds, prompts, take
 from pipelines.generate.novelty import Pool
 from pipelines.generate.prompts import InstructionPrompt
-from pipelines.generate.seeds import BUILTIN, read
+from pipelines.generate.seeds import read
 from pipelines.generate.teacher import TeacherId
 from pipelines.generate.vllm_teacher import VLLMTeacher
 
@@ -33,7 +34,7 @@ async def measure(name: str, requests: int, teacher: VLLMTeacher, identity: Teac
         teacher="main", target=10**6, prompt=name, requests_per_round=requests,
         sampling=Sampling(temperature=0.9, max_tokens=160),
     )  # fmt: skip
-    seeds, _ = read(BUILTIN)
+    seeds, _ = read(SEED_TASKS)
     rounds = Rounds(config, chain(config), seeds, Pool(config.max_rouge_l), InstructionPrompt.load(name))
     for seed in seeds:
         rounds.novelty.add(seed.text)

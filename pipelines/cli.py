@@ -7,11 +7,14 @@ Exit codes: 0 done, 2 the user's mistake (the message says what to do), 1 a fail
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
+from pipelines.core.config import Learn, Method, Template
 from pipelines.core.errors import BudgetReached, Unreachable, UserError
 from pipelines.core.progress import Budget, Progress
 from pipelines.formats import ExportFormat, ImportFormat
@@ -200,6 +203,30 @@ def dedupe(
 
     counts = deduping.dedupe(source, field, threshold, out, dropped, Progress())
     typer.echo(f"{counts} in {counts.seconds:.1f} s\nkept rows: {out}")
+
+
+@app.command("show-tokens")
+def show_tokens(
+    data: Annotated[str, typer.Option("--data", metavar="FILE", help="Conversations, in any format of `import`.")],
+    format: Annotated[ImportFormat, typer.Option("--from", help="What the file holds.")],
+    tokenizer: Annotated[str, typer.Option("--tokenizer", metavar="MODEL", help="A model, as in a recipe.")],
+    row: Annotated[int, typer.Option("--row", min=0, help="Which of its good rows, from 0.")] = 0,
+    method: Annotated[Method, typer.Option("--method", help="What carries loss.")] = "sft",
+    template: Annotated[Template, typer.Option("--template", help="How it is rendered.")] = "chat",
+    prompt_weight: Annotated[
+        float | None, typer.Option("--prompt-weight", min=0, max=1, help="Weight of the prompt's tokens.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a list of {id, text, role, ce_weight}.")] = False,
+) -> None:
+    """Print a row's tokens with the weight of each one's loss: what a student of `method: tune` would learn."""
+    from pipelines.runs import show_tokens as showing
+
+    learn = Learn(method=method, prompt_weight=prompt_weight, template=template)
+    tokens = showing.of_row(data, format, row, learn, tokenizer)
+    if as_json:
+        typer.echo(json.dumps([asdict(token) for token in tokens], ensure_ascii=False))
+    else:
+        Console().print(showing.coloured(tokens))
 
 
 @app.command()

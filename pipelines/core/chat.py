@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal
 
 from jinja2 import Template
 from jinja2.exceptions import TemplateError
@@ -18,13 +18,10 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer as _Tokenizer
 
 from pipelines.core.errors import UserError
+from pipelines.core.records import Message
 
-Role = Literal["template", "system", "user", "assistant", "end"]
-
-
-class Message(TypedDict):
-    role: str
-    content: str
+Role = Literal["template", "system", "user", "input", "assistant", "end"]
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
@@ -37,9 +34,10 @@ class Tokens:
 
 @dataclass(frozen=True)
 class ChatTokenizer:
-    """A model folder's tokenizer and chat template. Pickles as its folder."""
+    """A model folder's tokenizer, and its chat template or a plain one that ships. Pickles as their names."""
 
     folder: str
+    template: str = "chat"  # the model's own
 
     @cached_property
     def _tokenizer(self) -> _Tokenizer:
@@ -54,19 +52,26 @@ class ChatTokenizer:
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
     def __getstate__(self) -> dict[str, str]:
-        return {"folder": self.folder}
+        return {"folder": self.folder, "template": self.template}
 
     def __setstate__(self, state: dict[str, str]) -> None:
         self.__dict__.update(state)
 
     @cached_property
-    def _template(self) -> Template:
+    def template_source(self) -> str:
+        """The template's own text."""
+        if self.template != "chat":
+            return (TEMPLATES / f"{self.template}.jinja").read_text(encoding="utf-8")
         file = Path(self.folder) / "chat_template.jinja"
         template = file.read_text(encoding="utf-8") if file.is_file() else self._config.get("chat_template")
         if not isinstance(template, str):
             raise UserError(f"{self.folder} has no chat template; a chat teacher or student needs one")
+        return template
+
+    @cached_property
+    def _template(self) -> Template:
         try:
-            return _environment().from_string(template)
+            return _environment().from_string(self.template_source)
         except TemplateError as error:
             raise UserError(f"{self.folder}: the chat template cannot be read: {error}") from error
 
@@ -106,6 +111,10 @@ class ChatTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def decode_whole(self, ids: Sequence[int]) -> str:
+        """The text of ids with their special tokens."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
 
     def render(self, messages: Sequence[Message], for_answer: bool = False) -> str:
         """The conversation as the model sees it; `for_answer` opens the assistant's turn."""

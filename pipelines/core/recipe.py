@@ -4,7 +4,7 @@ Knows which sections a method has and how they depend on each other. A new metho
 `AnyRecipe`, and its stages in `pipelines.recipes`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, model_validator
@@ -13,9 +13,12 @@ from pipelines.core.config import (
     Answers,
     AnyAnswers,
     AnyInstructions,
+    Bootstrap,
+    Data,
     Evaluate,
     HTTPTeacher,
     Instances,
+    Learn,
     LocalTeacher,
     PrunedStudent,
     Reasoning,
@@ -34,7 +37,7 @@ class Recipe(Strict):
     method: str
     seed: int = Field(17, ge=0)
     notes: tuple[str, ...] = Field((), description="what a reader should know; `plan` and the report show it")
-    teachers: dict[str, Teacher] = Field(min_length=1)
+    teachers: dict[str, Teacher] = Field(default={})
 
     @model_validator(mode="after")
     def _names_meet(self) -> "Recipe":
@@ -47,6 +50,7 @@ class Recipe(Strict):
 class DataRecipe(Recipe):
     """What every method has in which teachers write instructions and answers."""
 
+    teachers: dict[str, Teacher] = Field(min_length=1)
     seeds: Seeds = Seeds()
     instructions: AnyInstructions
     instances: Instances | None = None
@@ -78,29 +82,63 @@ class Distil(DataRecipe):
         return self.reasoning if self.reasoning and self.reasoning.keep == "train" else None
 
     @model_validator(mode="after")
-    def _signals_meet(self) -> "Distil":
-        if self.student.train.losses.get("kd", 0) > 0 and self.student.signals is None:
-            raise ValueError("student.train.losses has 'kd', so student.signals must name a teacher")
+    def _student_can_learn(self) -> "Distil":
+        if isinstance(self.student.signals, dict):
+            raise ValueError("student.signals: there are no several sources of data here; name one teacher")
+        if self.student.learn != Learn():
+            raise ValueError("student.learn is for `method: tune`; here the student learns the answers")
+        _check_student(self.student, self.teachers)
         return self
+
+
+class Tune(Recipe):
+    """A student learns from data that is there already, and from teachers' distributions over it."""
+
+    method: Literal["tune"]
+    data: Data
+    student: Student
+    evaluate: Bootstrap = Bootstrap()
+
+    @property
+    def signals(self) -> dict[str, str]:
+        """Teacher by source of data; the domain's expert or the reference (domain alignment, arXiv 2406.19112)."""
+        told = self.student.signals
+        return dict.fromkeys(self.data.sources, told) if isinstance(told, str) else told or {}
 
     @model_validator(mode="after")
-    def _teachers_can(self) -> "Distil":
-        """What needs a teacher's weights or distributions names one that has them."""
-        init, signals = self.student.init, self.student.signals
-        if isinstance(init, PrunedStudent) and not isinstance(self.teachers[init.teacher], LocalTeacher):
-            raise ValueError(
-                f"student.init.teacher names {init.teacher!r}, whose weights are not here to be pruned; name a teacher "
-                "of kind vllm, or give a model of your own: student.init: {kind: model, model: ...}"
-            )
-        if signals is not None and not _scores(self.teachers[signals]):
-            raise ValueError(
-                f"student.signals names {signals!r}: an HTTP API or a record gives no full distributions over the "
-                "student's tokens; name a teacher of kind vllm, or http with `api: vllm`, or drop 'kd' and the signals"
-            )
+    def _student_can_learn(self) -> "Tune":
+        if strange := self.signals.keys() - self.data.sources.keys():
+            raise ValueError(f"student.signals names {sorted(strange)}; data.sources has {sorted(self.data.sources)}")
+        _check_student(self.student, self.teachers)
         return self
 
 
-AnyRecipe = Distil | Generate
+def signal_teachers(student: Student) -> list[str]:
+    """The teachers that a student's signals come from, each once."""
+    told = student.signals
+    return list(dict.fromkeys(told.values() if isinstance(told, dict) else [told] if told else []))
+
+
+def _check_student(student: Student, teachers: Mapping[str, Teacher]) -> None:
+    """What needs a teacher's weights or distributions names one that has them."""
+    if student.train.losses.get("kd", 0) > 0 and not student.signals:
+        raise ValueError("student.train.losses has 'kd', so student.signals must name a teacher")
+    init = student.init
+    if isinstance(init, PrunedStudent) and not isinstance(teachers[init.teacher], LocalTeacher):
+        raise ValueError(
+            f"student.init.teacher names {init.teacher!r}, whose weights are not here to be pruned; name a teacher "
+            "of kind vllm, or give a model of your own: student.init: {kind: model, model: ...}"
+        )
+    for name in signal_teachers(student):
+        if not _scores(teachers[name]):
+            raise ValueError(
+                f"student.signals names {name!r}: an HTTP API or a record gives no full distributions over the "
+                "student's tokens; name a teacher of kind vllm, or http with `api: vllm`, or drop 'kd' and the signals"
+            )
+
+
+StudentRecipe = Distil | Tune
+AnyRecipe = Distil | Generate | Tune
 _READER: TypeAdapter[AnyRecipe] = TypeAdapter(Annotated[AnyRecipe, Field(discriminator="method")])
 
 
@@ -118,5 +156,7 @@ def _named_teachers(section: BaseModel, path: str = "") -> Iterator[tuple[str, s
     for name, value in section:
         if name in ("teacher", "signals") and isinstance(value, str):
             yield f"{path}{name}", value
+        elif name == "signals" and isinstance(value, dict):
+            yield from ((f"{path}{name}.{source}", teacher) for source, teacher in value.items())
         elif isinstance(value, BaseModel):
             yield from _named_teachers(value, f"{path}{name}.")

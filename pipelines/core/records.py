@@ -6,11 +6,20 @@ An `id` hashes the record's content (`hashing.key_of`), so the same content has 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict
 
 from pipelines.core.hashing import key_of
 
 Split = Literal["train", "held_out"]
+
+
+class Message(TypedDict):
+    """One turn, as chat templates take it."""
+
+    role: str
+    content: str
+
+
 TaskType = Literal["unknown", "generation", "classification"]  # classification: one label out of a few
 
 
@@ -82,6 +91,8 @@ class TrainExample:
     token_ids: tuple[int, ...]
     weights: tuple[float, ...]
     lineage: str = ""  # what it descends from: a split keeps examples of one lineage together
+    source: str = ""  # which of a recipe's sources of data it came from, where there are several
+    cut: bool = False  # whether turns, or the end of the only answer, were left off to fit max_length
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +132,18 @@ class EvalAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldOutLoss:
+    """One model's loss on one held-out example. Maker: `held_out_loss`. Reader: report."""
+
+    id: str
+    example_id: str
+    source: str
+    model: str  # "student-before", "student", or a teacher's name
+    nll: float  # summed negative log-likelihood of the weighted tokens, in nats
+    tokens: int  # how many those are
+
+
+@dataclass(frozen=True, slots=True)
 class Conversation:
     """What a user and an assistant said, in any of the formats that people keep it in.
 
@@ -137,10 +160,10 @@ class Conversation:
     def make_id(system: str, turns: Sequence[str], input: str) -> str:
         return key_of("conversation", system, _with_input(turns[0], input), *turns[1:])
 
-    def messages(self) -> list[dict[str, str]]:
+    def messages(self) -> list[Message]:
         """As chat templates take it, the input within the first user turn."""
         said = (_with_input(self.turns[0], self.input), *self.turns[1:])
-        spoken = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(said)]
+        spoken: list[Message] = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(said)]
         return [{"role": "system", "content": self.system}, *spoken] if self.system else spoken
 
 
@@ -155,7 +178,9 @@ class Dropped:
     detail: str
 
 
-Record = Instruction | Completion | Answer | TrainExample | SoftTargets | EvalAnswer | Conversation | Dropped
+Record = (
+    Instruction | Completion | Answer | TrainExample | SoftTargets | EvalAnswer | HeldOutLoss | Conversation | Dropped
+)
 
 
 def _with_input(text: str, input: str) -> str:

@@ -55,6 +55,12 @@ def open_imported(path: str) -> tuple[Mapping[str, Any], Iterator[Conversation]]
     return found, rows_of(folder, Conversation)
 
 
+def read_file(path: str, format: ImportFormat) -> tuple[list[Conversation], list[Dropped]]:
+    """All of a source's rows, as `import` would keep and drop them."""
+    parts = list(_parts(open_source(path, format), Counter()))
+    return [row for part in parts for row in part.rows], [row for part in parts for row in part.dropped]
+
+
 @dataclass
 class _Part:
     """What the next part file will hold."""

@@ -33,7 +33,7 @@ def sharegpt(conversation: Conversation) -> dict[str, Any]:
 
 def messages(conversation: Conversation) -> dict[str, Any]:
     """{messages: [{role, content}]}."""
-    return _chat("messages", conversation.messages(), conversation)
+    return _chat("messages", [{**message} for message in conversation.messages()], conversation)
 
 
 RENDER: Mapping[str, Callable[[Conversation], dict[str, Any]]] = {
@@ -43,7 +43,7 @@ RENDER: Mapping[str, Callable[[Conversation], dict[str, Any]]] = {
 }
 
 
-def _chat(column: str, turns: list[dict[str, str]], conversation: Conversation) -> dict[str, Any]:
+def _chat(column: str, turns: list[dict[str, Any]], conversation: Conversation) -> dict[str, Any]:
     """The messages, with what their source held beside role and text (see parse.py)."""
     extra = json.loads(conversation.extra)
     for source in MESSAGES.values():
@@ -53,7 +53,7 @@ def _chat(column: str, turns: list[dict[str, str]], conversation: Conversation) 
     return _beside({column: turns}, extra)
 
 
-def _fits(beside: Any, turns: list[dict[str, str]]) -> bool:
+def _fits(beside: Any, turns: list[dict[str, Any]]) -> bool:
     return isinstance(beside, list) and len(beside) == len(turns) and all(isinstance(rest, dict) for rest in beside)
 
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipelines.core.builtin import SEED_TASKS
 from pipelines.core.config import Seeds
 from pipelines.core.errors import UserError
 from pipelines.core.hashing import file_digest, key_of
@@ -23,13 +24,12 @@ from pipelines.core.stage import Outcome, StageRun
 from pipelines.formats.folder import is_imported, open_imported
 from pipelines.generate.novelty import Pool
 
-BUILTIN = Path(__file__).parent / "seed_tasks.jsonl"
 STAGE = "seeds"
 
 
 def seed_file(config: Seeds) -> Path:
     """The seed tasks' file, or imported folder. UserError where there is none."""
-    path = BUILTIN if config.tasks == "builtin" else Path(config.tasks).expanduser()
+    path = SEED_TASKS if config.tasks == "builtin" else Path(config.tasks).expanduser()
     if path.is_dir() and is_imported(str(path)):
         return path
     if not path.is_file():

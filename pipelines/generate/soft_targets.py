@@ -17,11 +17,14 @@ class SoftTargetWork:
 
     teacher: TeacherId
     k: int
+    sources: frozenset[str] | None = None  # those of a recipe's sources that this teacher is for; None: all
     reads = TrainExample
     writes = SoftTargets
     bought = SoftTargets
 
     def requests(self, row: TrainExample) -> list[ScoreRequest]:
+        if self.sources is not None and row.source not in self.sources:
+            return []
         positions = [t for t, weight in enumerate(row.weights) if weight > 0 and t > 0]
         return [score_request(self.teacher, row.id, row.token_ids, positions, self.k)]
 

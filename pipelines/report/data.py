@@ -88,12 +88,12 @@ class LossPoint:
 
 @dataclass(frozen=True, slots=True)
 class ModelScore:
-    """One model on the held-out set. `nll`: nats per reference token; None: the model tells no scores."""
+    """One model on the held-out set. `nll`: nats per reference token; None: not measured."""
 
-    model: str  # "student before", "student", "teacher"
+    model: str  # "student before", "student", "teacher", and on which source of data where there are several
     nll: Interval | None
     rouge_l: Interval | None
-    repeated_3grams: float  # share of an answer's 3-grams that stood earlier in it, mean over answers
+    repeated_3grams: float | None  # share of an answer's 3-grams that stood earlier in it, mean over answers
     parameters: int
     rows: int
     tokens: int  # of the references, scored

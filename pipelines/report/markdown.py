@@ -98,7 +98,7 @@ def _scores(report: Report) -> list[str]:
             count(s.parameters),
             interval(s.nll),
             interval(s.rouge_l),
-            percent(s.repeated_3grams),
+            "–" if s.repeated_3grams is None else percent(s.repeated_3grams),
             count(s.rows),
             count(s.tokens),
         )

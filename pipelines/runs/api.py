@@ -14,11 +14,11 @@ import yaml
 from pipelines.core import recipe_file, runner
 from pipelines.core.errors import UserError
 from pipelines.core.progress import Budget, Progress
-from pipelines.core.recipe import AnyRecipe, Generate, recipe_of
+from pipelines.core.recipe import AnyRecipe, Distil, Generate, Tune, recipe_of
 from pipelines.core.runner import Finished, Planned
 from pipelines.core.stage import Stage
 from pipelines.core.storage import Folder
-from pipelines.recipes import distil, generate
+from pipelines.recipes import distil, generate, tune
 from pipelines.runs import preflight
 from serving.endpoints import held_port
 from serving.faculty import ClusterFaculty
@@ -52,7 +52,13 @@ def load(recipe: str | Path, overrides: Sequence[str] = ()) -> AnyRecipe:
 
 def stages_of(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[Stage]:
     """A recipe's stages by its method. UserError for a file or model that is not there."""
-    return generate.stages(recipe, faculty) if isinstance(recipe, Generate) else distil.stages(recipe, faculty)
+    match recipe:
+        case Distil():
+            return distil.stages(recipe, faculty)
+        case Generate():
+            return generate.stages(recipe, faculty)
+        case Tune():
+            return tune.stages(recipe, faculty)
 
 
 def plan(recipe: AnyRecipe, runs: str = DEFAULT_RUNS) -> Plan:

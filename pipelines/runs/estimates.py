@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipelines.core.config import Answers, Evolved, Instructions
-from pipelines.core.recipe import DataRecipe, Distil
+from pipelines.core.recipe import AnyRecipe, DataRecipe, Distil, StudentRecipe, Tune, signal_teachers
 from pipelines.generate.prompts import InstructionPrompt
 
 # FLOP/s that a GPU of the H100's kind keeps up: writing is bound by memory, so it is far below its peak of 989e12.
@@ -29,8 +29,10 @@ class Share:
     tokens: int
 
 
-def shares(recipe: DataRecipe, seeds: int) -> list[Share]:
+def shares(recipe: AnyRecipe, seeds: int) -> list[Share]:
     """All that teachers are to write, with `seeds` tasks to start from."""
+    if isinstance(recipe, Tune):
+        return []
     train = seeds - recipe.seeds.held_out
     new, found = _new_tasks(recipe, train)
     if recipe.instances is not None:
@@ -48,19 +50,23 @@ def shares(recipe: DataRecipe, seeds: int) -> list[Share]:
     return found
 
 
-def examples(recipe: Distil, seeds: int) -> tuple[int, int]:
-    """(examples, their tokens) that the student is trained on, all epochs together."""
+def examples(recipe: StudentRecipe, seeds: int) -> tuple[int, int]:
+    """(examples, their tokens) that the student is trained on, all epochs together. `seeds`: rows to start from."""
+    config = recipe.student.train
+    if isinstance(recipe, Tune):
+        rows = seeds * config.epochs
+        return rows, rows * config.max_length
     train = seeds - recipe.seeds.held_out
     new = _new_tasks(recipe, train)[0] * (recipe.instances.most if recipe.instances else 1)
     samples = recipe.answers.samples if isinstance(recipe.answers, Answers) else 1
-    rows = (train + new) * samples * recipe.student.train.epochs
-    return rows, rows * recipe.student.train.max_length
+    rows = (train + new) * samples * config.epochs
+    return rows, rows * config.max_length
 
 
-def in_words(recipe: DataRecipe, seeds: int) -> list[str]:
+def in_words(recipe: AnyRecipe, seeds: int) -> list[str]:
     """A line for each step."""
     lines = [f"{s.step}: up to {s.rows:,} rows and {s.tokens:,} tokens by {s.teacher}" for s in shares(recipe, seeds)]
-    if isinstance(recipe, Distil):
+    if isinstance(recipe, StudentRecipe):
         rows, tokens = examples(recipe, seeds)
         lines.append(
             f"training: up to {rows:,} examples and {tokens:,} tokens, in {recipe.student.train.epochs} epoch(s)"
@@ -68,18 +74,21 @@ def in_words(recipe: DataRecipe, seeds: int) -> list[str]:
     return lines
 
 
-def gpu_hours(recipe: DataRecipe, seeds: int, sizes: Mapping[str, int], student: int) -> str:
+def gpu_hours(recipe: AnyRecipe, seeds: int, sizes: Mapping[str, int], student: int) -> str:
     """One line; "" where a size is not known (0), or where it is a matter of minutes."""
     work = [2 * sizes[s.teacher] * s.tokens / WRITING for s in shares(recipe, seeds)]
     known = all(sizes[s.teacher] for s in shares(recipe, seeds))
-    if isinstance(recipe, Distil):
+    if isinstance(recipe, StudentRecipe):
         tokens = examples(recipe, seeds)[1]
+        scored = tokens / recipe.student.train.epochs
         known = known and bool(student)
         work.append(6 * student * tokens / TRAINING)
-        if recipe.student.signals is not None:
-            work.append(2 * sizes[recipe.student.signals] * tokens / recipe.student.train.epochs / WRITING)
+        # Which source has how many rows is not known here: the largest teacher stands for all.
+        asked = signal_teachers(recipe.student)
+        work.append(max((2 * sizes[name] * scored / WRITING for name in asked), default=0.0))
     hours = sum(work) / 3600
-    return f"GPU-hours: about {hours:,.0f}, if no row is dropped ({FORMULA})" if known and hours >= 1 else ""
+    told = f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
+    return f"GPU-hours: about {told}, if no row is dropped ({FORMULA})" if known and hours >= 0.01 else ""
 
 
 def _new_tasks(recipe: DataRecipe, train: int) -> tuple[int, list[Share]]:

@@ -58,6 +58,10 @@ def _of_run(name: str, runs: str, overrides: Sequence[str]) -> Taken:
         runs = str(Path(name).resolve().parent)  # a run by its path, wherever its shelf is
     recipe, run_folder, stages = api.open_run(name, runs, overrides)
     done = {p.stage.name: p.done for p in runner.plan(stages, Folder(runs)) if p.done is not None}
+    if not isinstance(recipe, DataRecipe):
+        raise UserError(
+            f"{run_folder.name} writes no data (method {recipe.method}); what it trained on is yours already"
+        )
     if "answers" not in done:
         raise UserError(f"{run_folder.name} in {runs} has no finished answers yet; `tutelage run` makes them")
     return _run_provenance(recipe, run_folder.name, done), done["answers"].manifest["rows"], _answered(done)

@@ -10,7 +10,7 @@ from typing import Any
 from pipelines.core import manifest
 from pipelines.core.errors import UserError
 from pipelines.core.parts import dropped_of, rows_of
-from pipelines.core.records import Answer, Completion, EvalAnswer, Instruction, SoftTargets, TrainExample
+from pipelines.core.records import Answer, Completion, EvalAnswer, HeldOutLoss, Instruction, SoftTargets, TrainExample
 from pipelines.core.storage import Folder
 from pipelines.generate.ledger import SHARED
 
@@ -18,6 +18,7 @@ _KINDS: dict[str, type[Any]] = {
     "seeds": Instruction, "evolved": Instruction, "instructions": Instruction, "task_types": Instruction,
     "instances": Instruction, "held_out": Instruction, "answers": Answer,
     "references": Answer, "examples": TrainExample, "soft_targets": SoftTargets, "evaluate": EvalAnswer,
+    "held_out_examples": TrainExample, "held_out_loss": HeldOutLoss,
 }  # fmt: skip
 _PARENTS = ("answer_id", "example_id", "instruction_id", "completion_id", "parents")
 MAX_LINES = 200
@@ -65,8 +66,8 @@ def _index(folder: Folder) -> Known:
 
 
 def _step(stage: str) -> str:
-    """`evolved_2` -> `evolved`."""
-    return stage.rstrip("_0123456789")
+    """`evolved_2` -> `evolved`, `soft_targets_NAME` -> `soft_targets`."""
+    return "soft_targets" if stage.startswith("soft_targets") else stage.rstrip("_0123456789")
 
 
 def _kind(record: Any) -> str:

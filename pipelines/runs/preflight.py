@@ -15,6 +15,7 @@ from pipelines.core.config import (
     Evolved,
     FakeTeacher,
     Given,
+    GivenStudent,
     HTTPTeacher,
     Instructions,
     OwnAnswers,
@@ -24,11 +25,12 @@ from pipelines.core.config import (
     VLLMTeacher,
 )
 from pipelines.core.errors import UserError
-from pipelines.core.recipe import AnyRecipe, DataRecipe, Distil, Recipe
+from pipelines.core.recipe import AnyRecipe, DataRecipe, Distil, Recipe, StudentRecipe, Tune, signal_teachers
 from pipelines.generate import seeds
 from pipelines.generate.prompts import InstructionPrompt, Prompt
 from pipelines.generate.teacher import Request, RequestFailed, score_request
 from pipelines.runs import estimates, sizes
+from pipelines.train import given_data
 from serving.api import Api
 from serving.client import address
 from serving.faculty import ClusterFaculty
@@ -42,14 +44,20 @@ LEAST_DISK_GIB = 3
 def local_facts(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[str]:
     """Facts in words from what is on this machine. UserError for what cannot work."""
     facts = [f"teacher {name}: {_teacher_fact(name, recipe, faculty)}" for name in recipe.teachers]
-    _check_windows(recipe)
-    _check_prompts(recipe)
     _check_disk()
-    tasks = len(seeds.read(seeds.seed_file(recipe.seeds), recipe.seeds.reader)[0])
+    if isinstance(recipe, Tune):
+        halves = given_data.split_sources(recipe.data, recipe.seed)
+        tasks = sum(len(rows) for rows, _ in halves["train"].values())
+    else:
+        _check_windows(recipe)
+        _check_prompts(recipe)
+        tasks = len(seeds.read(seeds.seed_file(recipe.seeds), recipe.seeds.reader)[0])
     teachers, student = sizes.of_teachers(recipe, faculty), 0
     facts += estimates.in_words(recipe, tasks)
-    if isinstance(recipe, Distil):
+    if isinstance(recipe, StudentRecipe):
         _check_layers(recipe, faculty)
+        if isinstance(recipe.student.init, GivenStudent):
+            facts.append(f"student: starts from {_model_fact(faculty.origin(recipe.student.init))}")
         student = sizes.of_student(recipe, faculty)
         facts += sizes.memory(recipe, teachers, student)
     facts.append(estimates.gpu_hours(recipe, tasks, teachers, student))
@@ -58,9 +66,10 @@ def local_facts(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[str]:
 
 def reach(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[str]:
     """Make every model available here and compare token maps. UserError, in words, for a mismatch."""
-    _check_prompts(recipe)
+    if isinstance(recipe, DataRecipe):
+        _check_prompts(recipe)
     facts = [f"teacher {name}: {_reach_teacher(name, recipe, faculty)}" for name in recipe.teachers]
-    if isinstance(recipe, Distil):
+    if isinstance(recipe, StudentRecipe):
         _check_template(recipe, faculty)
         _check_layers(recipe, faculty)
         _check_token_maps(recipe, faculty)
@@ -108,7 +117,8 @@ def _reach_teacher(name: str, recipe: AnyRecipe, faculty: ClusterFaculty) -> str
             return f"recorded, {faculty.record(name).words()}"
         case FakeTeacher() | VLLMTeacher():
             folder = faculty.model(name).folder()
-            if any(teacher == name and is_chat for _, teacher, is_chat in _asked(recipe)):
+            asked = _asked(recipe) if isinstance(recipe, DataRecipe) else []
+            if any(teacher == name and is_chat for _, teacher, is_chat in asked):
                 ChatTokenizer(str(folder)).prompt_ids("Hello")  # the chat template answers
             return str(folder)
 
@@ -116,14 +126,15 @@ def _reach_teacher(name: str, recipe: AnyRecipe, faculty: ClusterFaculty) -> str
 async def _greet(name: str, spec: HTTPTeacher, recipe: AnyRecipe, faculty: ClusterFaculty) -> str:
     """Ask an API for a few tokens, and to score them where it will be asked to: a run's first mistake is cheap."""
     hasty = spec.model_copy(update={"retries": min(1, spec.retries), "timeout_s": min(GREETING_S, spec.timeout_s)})
-    sampling = recipe.answers.sampling if isinstance(recipe.answers, Answers) else Sampling()
+    answers = recipe.answers if isinstance(recipe, DataRecipe) else None
+    sampling = answers.sampling if isinstance(answers, Answers) else Sampling()
     sampling = sampling.model_copy(update={"max_tokens": GREETING_TOKENS})
     hello = Request("greeting", "Hello, who are you?", spec.api != "completions", sampling)
     async with Api(address(name, hasty)) as api:
         teacher = faculty.hosted(name, api)
         try:
             said = await teacher.write(hello)
-            if isinstance(recipe, Distil) and recipe.student.signals == name:
+            if isinstance(recipe, StudentRecipe) and name in signal_teachers(recipe.student):
                 ids = hello.prompt_ids(faculty.tokenizer(name))
                 top_k = recipe.student.train.top_k
                 await teacher.score(score_request(faculty.identity(name), hello.id, ids, [len(ids) - 1], top_k))
@@ -162,16 +173,16 @@ def _asked(recipe: DataRecipe) -> Iterator[tuple[str, str, bool]]:
         yield "evaluate.teacher", recipe.evaluate.teacher, True
 
 
-def _check_template(recipe: Distil, faculty: ClusterFaculty) -> None:
+def _check_template(recipe: StudentRecipe, faculty: ClusterFaculty) -> None:
     folder = faculty.origin(recipe.student.init).folder()
-    if not ChatTokenizer(str(folder)).closes_answers():
+    if not ChatTokenizer(str(folder), recipe.student.learn.template).closes_answers():
         raise UserError(
             f"student.init: the chat template of {folder} ends an answer with no special token, so a student could "
             "not learn to stop; start from a model whose template closes the assistant's turn"
         )
 
 
-def _check_layers(recipe: Distil, faculty: ClusterFaculty) -> None:
+def _check_layers(recipe: StudentRecipe, faculty: ClusterFaculty) -> None:
     init = recipe.student.init
     if isinstance(init, PrunedStudent) and (header := faculty.model(init.teacher).header()):
         layers = header["num_hidden_layers"]
@@ -192,20 +203,21 @@ def _check_windows(recipe: DataRecipe) -> None:
             )
 
 
-def _check_token_maps(recipe: Distil, faculty: ClusterFaculty) -> None:
+def _check_token_maps(recipe: StudentRecipe, faculty: ClusterFaculty) -> None:
     """A student that learns a teacher's distributions must have the teacher's tokens."""
-    name = recipe.student.signals
-    if name is None:
+    names = signal_teachers(recipe.student)
+    if not names:
         return
     mine = ChatTokenizer(str(faculty.origin(recipe.student.init).folder())).vocabulary()
-    theirs = faculty.tokenizer(name).vocabulary()
-    different = [t for t, id in theirs.items() if mine.get(t, id) != id or t not in mine]
-    if different:
-        raise UserError(
-            f"student.init and teachers.{name} have different tokens ({len(different):,} of {len(theirs):,}, for "
-            f"example {different[0]!r}), so the teacher's distributions mean nothing to the student. Take a student "
-            "of the same family, or drop 'kd' from student.train.losses"
-        )
+    for name in names:
+        theirs = faculty.tokenizer(name).vocabulary()
+        different = [t for t, id in theirs.items() if mine.get(t, id) != id or t not in mine]
+        if different:
+            raise UserError(
+                f"student.init and teachers.{name} have different tokens ({len(different):,} of {len(theirs):,}, for "
+                f"example {different[0]!r}), so the teacher's distributions mean nothing to the student. Take a "
+                "student of the same family, or drop 'kd' from student.train.losses"
+            )
 
 
 def _check_disk() -> None:

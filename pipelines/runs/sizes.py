@@ -9,11 +9,11 @@ from typing import Any
 
 from cluster.models import Model
 from pipelines.core.config import GivenStudent, LocalTeacher, VLLMTeacher
-from pipelines.core.recipe import Distil, Recipe
+from pipelines.core.recipe import Recipe, StudentRecipe
 from serving.faculty import ClusterFaculty
 
 GIB = 2**30
-_NAMED = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.IGNORECASE)
+_NAMED = re.compile(r"(?<![\w.])(?:(\d+)x)?(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.IGNORECASE)
 
 
 def parameters(header: dict[str, Any]) -> int:
@@ -27,13 +27,16 @@ def parameters(header: dict[str, Any]) -> int:
 
 
 def size(model: Model) -> int:
-    """Parameters from the model's header or, where it is not here yet, from its name (`Llama-3.1-70B`); 0: unknown."""
+    """Parameters from the model's header or, where it is not here yet, from its name (`70B`, `8x7B`); 0: unknown."""
     if header := model.header():
         return parameters(header)
     if model.base:
         return size(model.base)
     named = _NAMED.search(model.ref)
-    return int(float(named[1]) * {"b": 1e9, "m": 1e6}[named[2].lower()]) if named else 0
+    if not named:
+        return 0
+    experts, each, unit = named.groups()
+    return int(int(experts or 1) * float(each) * {"b": 1e9, "m": 1e6}[unit.lower()])
 
 
 def of_teachers(recipe: Recipe, faculty: ClusterFaculty) -> dict[str, int]:
@@ -42,7 +45,7 @@ def of_teachers(recipe: Recipe, faculty: ClusterFaculty) -> dict[str, int]:
     return {name: size(faculty.model(name)) if name in local else 0 for name in recipe.teachers}
 
 
-def of_student(recipe: Distil, faculty: ClusterFaculty) -> int:
+def of_student(recipe: StudentRecipe, faculty: ClusterFaculty) -> int:
     init = recipe.student.init
     model = faculty.origin(init)
     if isinstance(init, GivenStudent):
@@ -51,7 +54,7 @@ def of_student(recipe: Distil, faculty: ClusterFaculty) -> int:
     return parameters({**header, "num_hidden_layers": init.layers}) if header else 0
 
 
-def memory(recipe: Distil, teachers: Mapping[str, int], student: int) -> list[str]:
+def memory(recipe: StudentRecipe, teachers: Mapping[str, int], student: int) -> list[str]:
     """Bytes, roughly: served weights in 16 bits; training in mixed precision at 16 bytes a parameter."""
     facts = []
     for name, spec in recipe.teachers.items():

@@ -13,11 +13,12 @@ class TrainJob:
 
     model: str  # a local Hugging Face folder, with its tokenizer
     examples: Folder
-    signals: Folder | None
+    signals: tuple[Folder, ...]  # one for each teacher that was asked
     config: Train
     seed: int
     out: str  # where rank 0 writes the trained Hugging Face folder
     threads: int  # CPU threads of each worker
+    chat_template: str = ""  # what the student was taught with, where that is not its model's own
 
 
 @dataclass(frozen=True)

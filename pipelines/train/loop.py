@@ -36,7 +36,9 @@ def work(job: TrainJob, board: Any) -> None:
     torch.manual_seed(job.seed)
     examples = list(rows_of(job.examples, TrainExample))
     assert examples, f"no examples in {job.examples.uri}"
-    signals = {s.example_id: s for s in rows_of(job.signals, SoftTargets)} if job.signals else {}
+    signals = {s.example_id: s for folder in job.signals for s in rows_of(folder, SoftTargets)}
+    # Gloo does on a CPU; DeepSpeed's own way there is compiled for a minute, where there is a compiler at all.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     model = _load(job)
     learning = [p for p in model.parameters() if p.requires_grad]
     engine, *_ = deepspeed.initialize(
@@ -195,5 +197,7 @@ def _export(engine: Any, job: TrainJob, rank: int) -> None:
             for file in Path(job.model).iterdir():
                 if file.suffix in (".json", ".jinja") and not (partial / file.name).exists():
                     shutil.copy(file, partial / file.name)
+            if job.chat_template:
+                (partial / "chat_template.jinja").write_text(job.chat_template, encoding="utf-8")
             shutil.rmtree(out, ignore_errors=True)
             os.replace(partial, out)

@@ -34,8 +34,18 @@ def model_of(done: Done) -> Path:
     return Path(elsewhere) if elsewhere else done.folder.local_path() / MODEL
 
 
-def run_train(config: Train, seed: int, first: Path, open_session: Callable[[], Session], run: StageRun) -> Outcome:
-    """Train on the examples; resumes from the last checkpoint of an earlier, interrupted call."""
+def run_train(
+    config: Train,
+    seed: int,
+    first: Path,
+    open_session: Callable[[], Session],
+    run: StageRun,
+    chat_template: str = "",
+) -> Outcome:
+    """Train on the examples; resumes from the last checkpoint of an earlier, interrupted call.
+
+    `chat_template` is what they were rendered with, where that is not the model's own; the student takes it along.
+    """
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -44,9 +54,9 @@ def run_train(config: Train, seed: int, first: Path, open_session: Callable[[], 
     session = open_session()
     folder = run.folder.local_path()
     out = folder / MODEL
-    signals = run.inputs["soft_targets"].folder if "soft_targets" in run.inputs else None
+    signals = tuple(done.folder for role, done in run.inputs.items() if role.startswith("soft_targets"))
     threads = max(1, session.threads // config.workers)
-    job = TrainJob(str(first), run.inputs["examples"].folder, signals, config, seed, str(out), threads)
+    job = TrainJob(str(first), run.inputs["examples"].folder, signals, config, seed, str(out), threads, chat_template)
     curve = _Curve(folder / CURVE, run.progress)
     with budget_ends_only_undone(out), Watch(curve.add) as watch:
         TorchTrainer(

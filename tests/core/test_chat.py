@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, processors
 
-from pipelines.core.chat import ChatTokenizer, Message
+from pipelines.core.chat import ChatTokenizer
 from pipelines.core.errors import UserError
+from pipelines.core.records import Message
 
 Variant = Callable[..., ChatTokenizer]
 TALK: list[Message] = [

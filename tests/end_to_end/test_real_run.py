@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.generate import seeds
+from pipelines.core.builtin import SEED_TASKS
 
 pytestmark = pytest.mark.engine
 
@@ -47,7 +47,7 @@ def run_quickstart(cwd: Path, *more: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("home")
-    tasks = seeds.BUILTIN.read_text().splitlines(keepends=True)[:80]
+    tasks = SEED_TASKS.read_text().splitlines(keepends=True)[:80]
     (folder / "tasks.jsonl").write_text("".join(tasks))
     finished = run_quickstart(folder)
     assert finished.returncode == 0, finished.stderr[-3000:]

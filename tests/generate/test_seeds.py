@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pipelines.core import parts
+from pipelines.core.builtin import SEED_TASKS
 from pipelines.core.config import Seeds
 from pipelines.core.errors import UserError
 from pipelines.core.records import Instruction
@@ -136,7 +137,7 @@ def test_a_conversation_of_several_turns_is_no_seed_task(write: Callable[..., Pa
 
 
 def test_the_split_is_seeded_and_apart(stage_run: Callable[..., StageRun]) -> None:
-    tasks, _ = seeds.read(seeds.BUILTIN)
+    tasks, _ = seeds.read(SEED_TASKS)
     kept, _ = seeds.split(tasks, 40, 17, 0.7)
     apart = {i.id for i in kept if i.split == "held_out"}
     assert len(apart) == 40
@@ -173,8 +174,8 @@ def test_the_stage_writes_both_splits_and_what_it_dropped(
 
 
 def test_the_built_in_tasks_are_many_different_and_of_every_kind() -> None:
-    lines = [json.loads(line) for line in seeds.BUILTIN.read_text(encoding="utf-8").splitlines()]
-    tasks, dropped = seeds.read(seeds.BUILTIN)
+    lines = [json.loads(line) for line in SEED_TASKS.read_text(encoding="utf-8").splitlines()]
+    tasks, dropped = seeds.read(SEED_TASKS)
     assert dropped == []
     assert len(tasks) == len(lines) >= 175
     assert len({line["id"] for line in lines}) == len(lines)

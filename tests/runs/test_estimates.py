@@ -1,12 +1,13 @@
 """What is told before a run starts, worked by hand; and the published recipes, planned without a model or a hub."""
 
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipelines.core import recipe_file
-from pipelines.core.recipe import DataRecipe, Distil, recipe_of
+from pipelines.core.recipe import DataRecipe, Distil, StudentRecipe, Tune, recipe_of
 from pipelines.core.storage import Folder
 from pipelines.runs import api, estimates
 from pipelines.runs.sizes import size
@@ -57,25 +58,30 @@ def test_gpu_hours_are_told_where_all_sizes_are_known(recipe_data: dict[str, Any
 
 
 @pytest.mark.parametrize("name", PAPER)
-def test_a_published_recipe_is_planned_offline(name: str, runs: Folder) -> None:
-    made = recipe_file.load(name)
+def test_a_published_recipe_is_planned_offline(name: str, runs: Folder, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.jsonl"
+    mine.write_text("".join(f'{{"instruction": "Sell {n}.", "output": "Sold."}}\n' for n in range(100)))
+    made = recipe_file.load(name, [f"data.sources.domain.path={mine}"] if "dae" in name else [])
     told = "\n".join(api.plan(made, runs.uri).facts)
     for words in (
         "not unpacked or downloaded yet",
         "B parameters by its name",
-        "rows and",
+        "examples and" if isinstance(made, Tune) else "rows and",
         "GPU-hours: about",
         "note: ",
     ):
         assert words in told, words
     assert all(f"note: {note}" in told for note in made.notes)
-    if isinstance(made, Distil):
+    if isinstance(made, StudentRecipe):
         assert "memory: student " in told
 
 
 def test_a_size_is_read_from_a_name_and_not_guessed() -> None:
     from cluster.models import Model
 
-    named = {"a/Llama-3.1-70B@c": 70e9, "a/Qwen2.5-0.5B-Instruct@c": 0.5e9, "embedded:no-135m-x": 135e6, "a/gpt2@c": 0}
+    named = {
+        "a/Llama-3.1-70B@c": 70e9, "a/Qwen2.5-0.5B-Instruct@c": 0.5e9, "embedded:no-135m-x": 135e6,
+        "a/Mix-8x7B@c": 56e9, "a/gpt2@c": 0,
+    }  # fmt: skip
     for ref, parameters in named.items():
         assert size(Model(ref, "digest-of-nothing-here")) == parameters, ref

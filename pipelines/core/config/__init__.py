@@ -13,6 +13,7 @@ from pipelines.core.config.data import (
     Answers,
     AnyAnswers,
     AnyInstructions,
+    Data,
     Evolved,
     Filtered,
     Given,
@@ -21,9 +22,11 @@ from pipelines.core.config.data import (
     OwnAnswers,
     Reasoning,
     Seeds,
+    Source,
     SplitSeeds,
 )
 from pipelines.core.config.evaluation import (
+    Bootstrap,
     Evaluate,
 )
 from pipelines.core.config.teachers import (
@@ -42,9 +45,11 @@ from pipelines.core.config.teachers import (
 from pipelines.core.config.training import (
     GivenStudent,
     Learn,
+    Method,
     PrunedStudent,
     Refit,
     Student,
+    Template,
     Train,
 )
 
@@ -52,6 +57,8 @@ __all__ = [
     "Answers",
     "AnyAnswers",
     "AnyInstructions",
+    "Bootstrap",
+    "Data",
     "Engine",
     "Evaluate",
     "Evolved",
@@ -64,6 +71,7 @@ __all__ = [
     "Instructions",
     "Learn",
     "LocalTeacher",
+    "Method",
     "OwnAnswers",
     "Pool",
     "Price",
@@ -74,11 +82,13 @@ __all__ = [
     "RunsHere",
     "Sampling",
     "Seeds",
+    "Source",
     "SplitSeeds",
     "Strict",
     "Student",
     "Teacher",
     "Teaches",
+    "Template",
     "Train",
     "VLLMTeacher",
     "by_default",

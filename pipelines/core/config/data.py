@@ -147,3 +147,21 @@ class OwnAnswers(Strict):
 
 
 AnyAnswers = Annotated[Answers | OwnAnswers, Field(discriminator="kind"), by_default("chat")]
+
+
+class Source(Strict):
+    """Conversations that are there already: a file, an imported folder, or the built-in tasks with their answers."""
+
+    path: str = Field("builtin", description="a file, a folder of `tutelage import`, or 'builtin'")
+    format: Literal["alpaca", "sharegpt", "messages", "self-instruct", "parquet", "hf"] | None = Field(
+        None, description="of a file; without it, what the file looks like"
+    )
+    limit: int | None = Field(None, ge=1, description="rows to take, drawn by the recipe's seed; all without it")
+    weight: float = Field(1.0, gt=0, description="of each of its rows' losses")
+
+
+class Data(Strict):
+    """What a student is trained on, by names that `student.signals` can tell apart, and what is kept away from it."""
+
+    sources: dict[str, Source] = Field(min_length=1)
+    held_out: int = Field(32, ge=2, description="rows of each source to evaluate on; no prompt is in both")

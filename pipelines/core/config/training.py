@@ -32,6 +32,10 @@ class GivenStudent(Strict):
     model: str
 
 
+Method = Literal["sft", "im", "im-released"]
+Template = Literal["chat", "alpaca", "tulu", "inst"]
+
+
 class Learn(Strict):
     """Which of a conversation's tokens carry loss, and how it is rendered.
 
@@ -40,9 +44,9 @@ class Learn(Strict):
     only. `prompt_weight` is the weight of what others than the assistant say: 0 under `sft`, 1 under `im`.
     """
 
-    method: Literal["sft", "im", "im-released"] = "sft"
+    method: Method = "sft"
     prompt_weight: float | None = Field(None, ge=0, le=1)
-    template: Literal["chat", "alpaca", "tulu"] = Field("chat", description="the model's own, or a plain one")
+    template: Template = Field("chat", description="the model's own, or a plain one")
     too_long: Literal["drop", "cut"] = Field(
         "drop", description="an example above max_length: dropped, or cut to whole turns or without its end token"
     )
@@ -88,7 +92,10 @@ class Train(Strict):
 
 class Student(Strict):
     init: Annotated[PrunedStudent | GivenStudent, Field(discriminator="kind")]
-    signals: str | None = Field(None, description="the teacher whose distributions 'kd' learns from")
+    learn: Learn = Learn()
+    signals: str | dict[str, str] | None = Field(
+        None, description="the teacher whose distributions 'kd' learns from; or, for each source of data, which"
+    )
     refit: Refit | None = None
     engine: Engine = Engine()
     train: Train = Train()

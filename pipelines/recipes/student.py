@@ -1,0 +1,78 @@
+"""The stages in which a student comes to be: signals, first weights, training. Every method that trains builds on them.
+
+Knows which settings enter each stage's key. Builds inert stages; starts nothing.
+"""
+
+from pipelines.core.chat import ChatTokenizer
+from pipelines.core.config import GivenStudent, PrunedStudent
+from pipelines.core.recipe import StudentRecipe
+from pipelines.core.stage import Outcome, Stage, StageRun
+from pipelines.generate.soft_targets import SoftTargetWork
+from pipelines.generate.work import run_rows
+from pipelines.train import initial, student
+from serving.faculty import ClusterFaculty
+
+
+class StudentStages:
+    """Each method makes one stage out of the recipe. UserError for a file or model that is not there."""
+
+    def __init__(self, recipe: StudentRecipe, faculty: ClusterFaculty) -> None:
+        self._recipe, self._faculty = recipe, faculty
+
+    def soft_targets(self, name: str, teacher: str, shown: Stage, sources: frozenset[str] | None = None) -> Stage:
+        """A teacher's distributions at the examples' tokens, of these sources only."""
+        k = self._recipe.student.train.top_k
+        config = {"k": k, "teacher": self._faculty.identity(teacher).digest}
+        if sources is not None:
+            config["sources"] = sorted(sources)
+
+        def run(stage: StageRun) -> Outcome:
+            work = SoftTargetWork(self._faculty.identity(teacher), k, sources)
+            return run_rows(work, self._faculty, teacher, name, stage.inputs["source"].folder, stage)
+
+        return Stage(name, 1, config, {"source": shown}, run)
+
+    def first(self, shown: Stage) -> list[Stage]:
+        """The student before it is trained: pruned and perhaps refitted, or given."""
+        start = self._student_init(shown)
+        return [start, self._refit(shown, start)] if self._recipe.student.refit else [start]
+
+    def trained(self, shown: Stage, signals: list[Stage], first: Stage) -> Stage:
+        train, seed = self._recipe.student.train, self._recipe.seed
+        template = self._recipe.student.learn.template
+        config = {
+            **train.model_dump(mode="json", exclude={"checkpoint_every", "workers", "zero_stage"}),
+            "seed": seed,
+        }
+        inputs = {"examples": shown, "init": first, **{stage.name: stage for stage in signals}}
+
+        def run(stage: StageRun) -> Outcome:
+            start = student.model_of(stage.inputs["init"])
+            own = "" if template == "chat" else ChatTokenizer(str(start), template).template_source
+            return student.run_train(train, seed, start, lambda: self._faculty.session, stage, own)
+
+        return Stage("student", 2, config, inputs, run, f"{train.epochs} epoch(s)")
+
+    def _student_init(self, shown: Stage) -> Stage:
+        init = self._recipe.student.init
+        model = self._faculty.origin(init)
+        if isinstance(init, GivenStudent):
+            return initial.given(model)
+        config = {**init.model_dump(mode="json", exclude={"teacher"}), "teacher": model.digest}
+
+        def run(stage: StageRun) -> Outcome:
+            assert isinstance(init, PrunedStudent)
+            return initial.run_prune(init, model.folder(), lambda: self._faculty.session, stage)
+
+        return Stage("student_init", 2, config, {"examples": shown}, run)
+
+    def _refit(self, shown: Stage, first: Stage) -> Stage:
+        init, config = self._recipe.student.init, self._recipe.student.refit
+        assert config is not None, "asked for a refit without its settings"
+        assert isinstance(init, PrunedStudent), "the recipe lets only a pruned student be refitted"
+        model = self._faculty.origin(init)
+
+        def run(stage: StageRun) -> Outcome:
+            return initial.run_refit(config, init, model.folder(), lambda: self._faculty.session, stage)
+
+        return Stage("refit", 1, config.model_dump(mode="json"), {"examples": shown, "init": first}, run)

@@ -1,0 +1,88 @@
+"""`method: tune` on real Ray Train and DeepSpeed: two sources, two teachers, a tiny student.
+
+The teachers are fakes, whose distributions mean nothing; what is asked here is that each row meets its own teacher's,
+that the run goes on where it was, and that the report says what was measured.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines.core.parts import rows_of
+from pipelines.core.records import HeldOutLoss, SoftTargets, TrainExample
+from pipelines.core.storage import Folder
+from pipelines.runs import api, lineage, reporting
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("tune")
+    rows = [{"instruction": f"Sell item {n}.", "input": "", "output": f"It is sold for {n} coins."} for n in range(24)]
+    (home / "shop.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    teacher = {"kind": "fake", "model": str(tiny_llama)}
+    data = {
+        "name": "tuned",
+        "method": "tune",
+        "teachers": {"expert": teacher, "reference": {**teacher, "latency_s": 0.001}},
+        "data": {
+            "sources": {"shop": {"path": str(home / "shop.jsonl")}, "general": {"limit": 24}},
+            "held_out": 4,
+        },
+        "student": {
+            "init": {"kind": "model", "model": str(tiny_llama)},
+            "learn": {"template": "tulu", "too_long": "cut"},
+            "signals": {"shop": "expert", "general": "reference"},
+            "train": {
+                "losses": {"answer": 1.0, "kd": 0.5}, "top_k": 4, "precision": "fp32", "zero_stage": 0,
+                "learning_rate": 0.01, "examples_per_step": 4, "max_length": 256, "epochs": 2,
+            },
+        },
+    }  # fmt: skip
+    file = home / "tuned.yaml"
+    file.write_text(yaml.safe_dump(data))
+    return file
+
+
+@pytest.fixture(scope="module")
+def ran(recipe: Path) -> api.Ran:
+    return api.run(api.load(recipe), str(recipe.parent / "runs"))
+
+
+def folder_of(ran: api.Ran, stage: str) -> Folder:
+    return next(f.done.folder for f in ran.stages if f.stage.name == stage)
+
+
+def test_each_row_met_its_own_teacher(ran: api.Ran) -> None:
+    source = {e.id: e.source for e in rows_of(folder_of(ran, "examples"), TrainExample)}
+    for teacher, own in (("expert", "shop"), ("reference", "general")):
+        met = {source[s.example_id] for s in rows_of(folder_of(ran, f"soft_targets_{teacher}"), SoftTargets)}
+        assert met == {own}
+    assert set(source.values()) == {"shop", "general"}
+
+
+def test_the_student_learnt_and_speaks_its_template(ran: api.Ran, tiny_llama: Path) -> None:
+    losses: dict[str, list[float]] = {}
+    for row in rows_of(folder_of(ran, "held_out_loss"), HeldOutLoss):
+        losses.setdefault(row.model, []).append(row.nll / row.tokens)
+    assert set(losses) == {"student-before", "student", "teacher expert", "teacher reference"}
+    assert sum(losses["student"]) < sum(losses["student-before"])
+    assert losses["teacher expert"] == losses["student-before"]  # the same weights
+    model = folder_of(ran, "student").local_path() / "model"
+    assert "<|assistant|>" in (model / "chat_template.jinja").read_text()
+    assert (tiny_llama / "chat_template.jinja").read_text() != (model / "chat_template.jinja").read_text()
+
+
+def test_a_second_run_starts_nothing_and_the_report_tells_by_source(ran: api.Ran, recipe: Path) -> None:
+    again = api.run(api.load(recipe), str(recipe.parent / "runs"))
+    assert all(stage.cached for stage in again.stages)
+    report: Any = reporting.of_run(again.recipe, again.run_folder, [f.stage for f in again.stages])
+    assert [s.model for s in report.scores][:2] == ["student before on shop", "student on shop"]
+    assert len(report.scores) == 2 * 4
+    assert "student on general" in reporting.summary(report)
+    id = next(iter(rows_of(folder_of(ran, "soft_targets_expert"), SoftTargets))).id
+    assert "trainexample" in lineage.trace(id, str(recipe.parent / "runs"))[1]
