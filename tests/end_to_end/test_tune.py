@@ -44,7 +44,7 @@ def recipe(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
     }  # fmt: skip
     file = home / "tuned.yaml"
-    file.write_text(yaml.safe_dump(data))
+    file.write_text(yaml.safe_dump(data, sort_keys=False))
     return file
 
 
