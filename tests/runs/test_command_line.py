@@ -91,3 +91,17 @@ def test_doctor_says_what_is_here(cli: Cli) -> None:
     assert shown.returncode == 0, shown.stdout
     assert "Python 3." in shown.stdout
     assert "vllm" in shown.stdout
+
+
+def test_show_tokens_prints_what_carries_loss(cli: Cli, model: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data.json"
+    data.write_text('[{"instruction": "Name a river.", "input": "", "output": "The Nile."}]')
+    common = ("show-tokens", "--data", str(data), "--from", "alpaca", "--tokenizer", str(model))
+    shown = cli(*common, "--json")
+    assert shown.returncode == 0, shown.stderr
+    tokens = json.loads(shown.stdout)
+    assert "".join(t["text"] for t in tokens if t["ce_weight"]) == "The Nile.<|im_end|>"
+    assert {t["role"] for t in tokens if t["ce_weight"]} == {"assistant", "end"}
+    beyond = cli(*common, "--row", "1")
+    assert beyond.returncode == 2
+    assert "has 1 good rows" in beyond.stderr
