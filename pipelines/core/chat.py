@@ -20,7 +20,8 @@ from tokenizers import Tokenizer as _Tokenizer
 from pipelines.core.errors import UserError
 from pipelines.core.records import Message
 
-Role = Literal["template", "system", "user", "input", "assistant", "end"]
+# `end` closes an assistant's turn; `separator` is the white space between a turn and what the template writes next.
+Role = Literal["template", "system", "user", "input", "assistant", "end", "separator"]
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -59,9 +60,10 @@ class ChatTokenizer:
 
     @cached_property
     def template_source(self) -> str:
-        """The template's own text."""
+        """The template's own text. A plain one opens with a BOS where this tokenizer opens every document with one."""
         if self.template != "chat":
-            return (TEMPLATES / f"{self.template}.jinja").read_text(encoding="utf-8")
+            opening = "{{ bos_token }}" if self._opens_with_bos else ""
+            return opening + (TEMPLATES / f"{self.template}.jinja").read_text(encoding="utf-8")
         file = Path(self.folder) / "chat_template.jinja"
         template = file.read_text(encoding="utf-8") if file.is_file() else self._config.get("chat_template")
         if not isinstance(template, str):
@@ -147,7 +149,7 @@ class ChatTokenizer:
         return Tokens(tuple(encoding.ids), tuple(roles))
 
     def _spans(self, messages: Sequence[Message], text: str) -> list[tuple[int, int, Role]]:
-        """Character spans [start, stop) of contents and closing end tokens in the rendered text."""
+        """Character spans [start, stop) of contents, closing end tokens and separators in the rendered text."""
         opening, closing = _marks(messages)
         marked: list[Message] = [{"role": m["role"], "content": f"{opening}{m['content']}{closing}"} for m in messages]
         rendered = self.render(marked)
@@ -160,10 +162,12 @@ class ChatTokenizer:
             said.append(content)
             spans.append((at, at + len(content), message["role"]))  # type: ignore[arg-type]
             at += len(content)
-            end = next((text for text in self._special if rest.startswith(text)), "")
-            if message["role"] == "assistant" and end:
-                spans.append((at, at + len(end), "end"))
+            close = next((text for text in self._special if rest.startswith(text)), "")
+            after = at + len(close)
+            if message["role"] == "assistant" and close:
+                spans.append((at, after, "end"))
             at += len(rest)
+            spans.append((after, at - len(rest[len(close) :].lstrip()), "separator"))
         unmarked = rendered.replace(opening, "").replace(closing, "")
         if len(pieces) != len(messages) or said != [m["content"] for m in messages] or unmarked != text:
             raise UserError(f"{self.folder}: the chat template changes a message's text, so roles cannot be placed")
@@ -174,6 +178,10 @@ class ChatTokenizer:
         value = self._config.get("bos_token")
         text = value.get("content") if isinstance(value, dict) else value
         return text if isinstance(text, str) else ""
+
+    @property
+    def _opens_with_bos(self) -> bool:
+        return bool(self._bos) and self.encode_raw("a")[:1] == [self._tokenizer.token_to_id(self._bos)]
 
 
 def _marks(messages: Sequence[Message]) -> tuple[str, str]:
@@ -187,10 +195,11 @@ def _role_at(start: int, stop: int, spans: Sequence[tuple[int, int, Role]]) -> R
     """The role of a token over characters [start, stop): that of the span that holds all of it, else template.
 
     Some tokenizers leave spaces out of their offsets, so a token of spaces covers nothing. Contents are stripped,
-    so it belongs to a span only where it lies strictly inside.
+    so it belongs to one only where it lies strictly inside; a separator is nothing but spaces.
     """
     for first, last, role in spans:
-        if (first <= start and stop <= last) if start < stop else (first < start < last):
+        covers = start < stop or (role == "separator" and first < last)
+        if (first <= start and stop <= last) if covers else (first < start < last):
             return role
     return "template"
 

@@ -81,7 +81,7 @@ class Answer:
 class TrainExample:
     """Tokens with their loss weights. Maker: `examples`. Readers: `soft_targets`, `student`.
 
-    `weights[t]` is the weight of predicting token t (so weights[0] is never used).
+    `weights[t]` is the weight of predicting token t; nothing predicts the first, so weights[0] is 0.
     """
 
     id: str

@@ -30,7 +30,7 @@ def stages(recipe: Distil, faculty: ClusterFaculty) -> list[Stage]:
     apart = own.held_out(seed, tasks[-1])
     answers = data.answers(tasks[-1])
     references = own.references(data, apart)
-    shown = own.examples(answers)
+    shown = own.examples(answers, tasks)
     teacher = recipe.student.signals
     assert not isinstance(teacher, dict), "the recipe lets one teacher give signals"
     signals = [made.soft_targets("soft_targets", teacher, shown)] if teacher else []
@@ -58,7 +58,7 @@ class _Builder:
         every = {"teacher": config.teacher, "samples": 1, "max_repetition": 1.0}
         return data.asked("references", alike.model_copy(update=every), apart)
 
-    def examples(self, answers: Stage) -> Stage:
+    def examples(self, answers: Stage, tasks: list[Stage]) -> Stage:
         max_length = self._recipe.student.train.max_length
         model = self._faculty.origin(self._recipe.student.init)
         marks = self._recipe.trained_reasoning
@@ -72,7 +72,7 @@ class _Builder:
         def run(stage: StageRun) -> Outcome:
             return examples.run(ChatTokenizer(str(model.folder())), max_length, marks, stage)
 
-        return Stage("examples", 3, config, {"answers": answers}, run)
+        return Stage("examples", 4, config, {"answers": answers, **{stage.name: stage for stage in tasks}}, run)
 
     def evaluate(self, references: Stage, first: Stage, trained: Stage) -> Stage:
         config, seed, marks = self._recipe.evaluate, self._recipe.seed, self._recipe.reasoning

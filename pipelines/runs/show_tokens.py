@@ -15,10 +15,12 @@ from pipelines.core.config import Learn
 from pipelines.core.errors import UserError
 from pipelines.formats import ImportFormat
 from pipelines.formats.folder import read_file
-from pipelines.train.examples import rendered, token_weights
+from pipelines.train.examples import rendered
+from pipelines.train.weights import token_weights
 
 COLOURS: dict[Role, str] = {
-    "template": "dim", "system": "magenta", "user": "cyan", "input": "blue", "assistant": "green", "end": "bold green",
+    "template": "dim", "separator": "yellow", "system": "magenta", "user": "cyan", "input": "blue",
+    "assistant": "green", "end": "bold green",
 }  # fmt: skip
 
 

@@ -1,30 +1,36 @@
-"""Answers and conversations become training examples: token ids with the weight of predicting each.
+"""Answers and given conversations become training examples: token ids with the weight of predicting each.
 
-Knows roles and which of them carry loss under which method. Does not know models or losses.
+Knows records and what is done with those that are too long. Which tokens weigh what is in `weights.py`, how a text is
+rendered in `core/chat.py`, what belongs together in `lineage.py`. Does not know models or losses.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 from pipelines.core import reasoning
-from pipelines.core.chat import ChatTokenizer, Role, Tokens
+from pipelines.core.chat import ChatTokenizer, Tokens
 from pipelines.core.config import Learn, Reasoning
 from pipelines.core.hashing import key_of
 from pipelines.core.parts import rows_of, summary, write_rows
-from pipelines.core.records import Answer, Conversation, Dropped, TrainExample
+from pipelines.core.records import Answer, Conversation, Dropped, Instruction, TrainExample
 from pipelines.core.stage import Outcome, StageRun
+from pipelines.train import lineage
+from pipelines.train.weights import kept, token_weights
 
 STAGE = "examples"
 COMPONENT = "answer"
 
 
 def run(tokenizer: ChatTokenizer, max_length: int, marks: Reasoning | None, run: StageRun) -> Outcome:
-    """Render every answer once; with `marks` its teacher's thoughts before it."""
+    """Render every answer once; with `marks` its teacher's thoughts before it. All other inputs hold its tasks."""
+    folders = [done.folder for role, done in run.inputs.items() if role != "answers"]
+    tasks = lineage.by_id(task for folder in folders for task in rows_of(folder, Instruction))
     answers = rows_of(run.inputs["answers"].folder, Answer)
-    kept, dropped = make(answers, tokenizer, max_length, marks)
-    write_rows(run.folder, kept, TrainExample, dropped)
+    examples, dropped = make(answers, tokenizer, max_length, marks)
+    examples = [replace(e, lineage=lineage.of_task(e.instruction_id, tasks)) for e in examples]
+    write_rows(run.folder, examples, TrainExample, dropped)
     rows, digest, reasons = summary(run.folder, TrainExample)
-    return Outcome(rows, digest, reasons, facts=sizes(kept))
+    return Outcome(rows, digest, reasons, facts=sizes(examples))
 
 
 def sizes(examples: Iterable[TrainExample]) -> dict[str, int]:
@@ -38,7 +44,7 @@ def make(
     answers: Iterable[Answer], tokenizer: ChatTokenizer, max_length: int, marks: Reasoning | None = None
 ) -> tuple[list[TrainExample], list[Dropped]]:
     """Examples in the answers' order; one longer than `max_length` tokens is dropped, never cut silently."""
-    kept: list[TrainExample] = []
+    made: list[TrainExample] = []
     dropped: list[Dropped] = []
     for answer in answers:
         example = encode(answer, tokenizer, marks)
@@ -46,20 +52,19 @@ def make(
             detail = f"{len(example.token_ids)} tokens, max_length is {max_length}"
             dropped.append(Dropped(answer.id, STAGE, "too long", answer.prompt, detail))
         else:
-            kept.append(example)
-    return kept, dropped
+            made.append(example)
+    return made, dropped
 
 
 def encode(answer: Answer, tokenizer: ChatTokenizer, marks: Reasoning | None = None) -> TrainExample:
-    """An answer as an example; one that did not end by itself has no end token to learn."""
+    """An answer as an example, whole; one that did not end by itself has no end token to learn."""
     said = reasoning.joined(answer.reasoning, answer.text, marks) if marks and answer.reasoning else answer.text
     tokens = tokenizer.tokens([{"role": "user", "content": answer.prompt}, {"role": "assistant", "content": said}])
-    weights = token_weights(tokens.roles, Learn())
-    if answer.finish_reason != "stop":
-        weights = [0.0 if role == "end" else w for role, w in zip(tokens.roles, weights, strict=True)]
-    ids, weights = _until_last_weight(tokens.ids, weights)
-    id = key_of("example", answer.id, list(ids), weights)
-    return TrainExample(id, answer.id, answer.instruction_id, COMPONENT, ids, tuple(weights), answer.instruction_id)
+    weights = token_weights(tokens.roles, Learn(), ended=answer.finish_reason == "stop")
+    stop, _ = kept(tokens.roles, weights, None)
+    id = key_of("example", answer.id, list(tokens.ids[:stop]), weights[:stop])
+    task = answer.instruction_id
+    return TrainExample(id, answer.id, task, COMPONENT, tokens.ids[:stop], tuple(weights[:stop]), task)
 
 
 def of_conversation(
@@ -67,37 +72,19 @@ def of_conversation(
 ) -> TrainExample | Dropped:
     """A conversation as an example, all its weights times `weight`.
 
-    One longer than `max_length` tokens is dropped, or cut: to the turns that fit or, where not even the first answer
-    does, within it, and then there is no end token to learn.
+    One longer than `max_length` tokens is dropped, or cut (see `weights.kept`) where something is left to learn.
     """
-    turns, tokens = len(row.turns), rendered(row, tokenizer)
-    whole = len(tokens.ids)
-    while len(tokens.ids) > max_length and turns > 2 and learn.too_long == "cut":
-        turns -= 2
-        tokens = rendered(replace(row, turns=row.turns[:turns]), tokenizer)
-    weights = [w * weight for w in token_weights(tokens.roles, learn)]
-    ids, weights = _until_last_weight(tokens.ids, weights)
-    answered = "assistant" in tokens.roles[:max_length]
-    if len(ids) > max_length and (learn.too_long == "drop" or not answered):
-        detail = f"{whole} tokens, max_length is {max_length}"
+    assert weight > 0, f"a source that weighs {weight} trains nothing"
+    tokens = rendered(row, tokenizer)
+    weights = [weight * each for each in token_weights(tokens.roles, learn)]
+    stop, cut = kept(tokens.roles, weights, max_length)
+    if stop == 0 or (cut and learn.too_long == "drop"):
+        detail = f"{len(tokens.ids)} tokens, max_length is {max_length}"
         return Dropped(row.id, STAGE, "too long", row.turns[0], detail)
-    cut = len(ids) > max_length or turns < len(row.turns)
-    ids, weights = ids[:max_length], weights[:max_length]
-    id = key_of("example", row.id, list(ids), weights)
-    return TrainExample(id, row.id, row.id, COMPONENT, ids, tuple(weights), lineage=row.id, cut=cut)
-
-
-def token_weights(roles: Sequence[Role], learn: Learn) -> list[float]:
-    """The weight of predicting each token, by its role.
-
-    Instruction modelling (arXiv 2405.14394) as the paper defines it leaves out the template's tokens and trains those
-    that end an answer. Its released code masks the first marker only, and so trains later markers and separators too.
-    """
-    prompt = learn.prompt_weight if learn.prompt_weight is not None else float(learn.method != "sft")
-    others = prompt if learn.method == "im-released" else 0.0
-    by_role = {"assistant": 1.0, "end": 1.0, "template": others}
-    first = next((n for n, role in enumerate(roles) if role != "template"), 0)
-    return [0.0 if n < first else by_role.get(role, prompt) for n, role in enumerate(roles)]
+    id = key_of("example", row.id, list(tokens.ids[:stop]), weights[:stop])
+    return TrainExample(
+        id, row.id, row.id, COMPONENT, tokens.ids[:stop], tuple(weights[:stop]), lineage=row.id, cut=cut
+    )
 
 
 def rendered(row: Conversation, tokenizer: ChatTokenizer) -> Tokens:
@@ -107,9 +94,3 @@ def rendered(row: Conversation, tokenizer: ChatTokenizer) -> Tokens:
         at = int(bool(row.system))  # the first user turn
         messages[at : at + 1] = [{"role": "user", "content": row.turns[0]}, {"role": "input", "content": row.input}]
     return tokenizer.tokens(messages)
-
-
-def _until_last_weight(ids: tuple[int, ...], weights: list[float]) -> tuple[tuple[int, ...], list[float]]:
-    """Tokens after the last weighted one are left off, as nothing is learnt from them."""
-    stop = max((n for n, weight in enumerate(weights) if weight > 0), default=-1) + 1
-    return ids[:stop], weights[:stop]

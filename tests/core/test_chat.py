@@ -26,15 +26,20 @@ SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
 PIECES = [
     ("template", f"{SYSTEM}<|im_start|>user\n"),
     ("user", "Why is bread brown?"),
-    ("template", "<|im_end|>\n<|im_start|>assistant\n"),
+    ("template", "<|im_end|>"),
+    ("separator", "\n"),
+    ("template", "<|im_start|>assistant\n"),
     ("assistant", "Because of the oven."),
     ("end", "<|im_end|>"),
-    ("template", "\n<|im_start|>user\n"),
+    ("separator", "\n"),
+    ("template", "<|im_start|>user\n"),
     ("user", "And the crust?"),
-    ("template", "<|im_end|>\n<|im_start|>assistant\n"),
+    ("template", "<|im_end|>"),
+    ("separator", "\n"),
+    ("template", "<|im_start|>assistant\n"),
     ("assistant", "The same,\n\nonly  more. 🍞 é"),
     ("end", "<|im_end|>"),
-    ("template", "\n"),
+    ("separator", "\n"),
 ]
 
 

@@ -14,7 +14,8 @@ from pipelines.core.chat import ChatTokenizer, Role
 from pipelines.core.config import Learn
 from pipelines.core.errors import UserError
 from pipelines.core.records import Conversation, Dropped, TrainExample
-from pipelines.train.examples import of_conversation, rendered, token_weights
+from pipelines.train.examples import of_conversation, rendered
+from pipelines.train.weights import token_weights
 
 ONE = ("What is 2+2?", "4")
 TWO = (*ONE, "And 3+3?", "6")
