@@ -161,10 +161,14 @@ def _teacher_row(recipe: Recipe, stage: str, done: Done) -> data.TeacherRow:
     def per_row(value: float | None) -> float | None:
         return None if value is None or not kept else value / kept
 
+    engines = None
+    if (took := facts.get("engine_seconds")) is not None:
+        busy, idle = took["busy"], took["idle"]
+        engines = data.Engines(took["starting"], busy, idle, per_row(busy), per_row(idle))
     return data.TeacherRow(
         facts["teacher"], stage, kept, m["prompt_tokens"], m["output_tokens"], facts["retries"],
         facts["request_seconds"], per_row(m["prompt_tokens"] + m["output_tokens"]), per_row(facts["request_seconds"]),
-        cost, per_row(cost),
+        per_row(facts["retries"]), cost, per_row(cost), engines,
     )  # fmt: skip
 
 

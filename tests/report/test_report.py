@@ -186,3 +186,16 @@ def test_a_browser_shows_the_figures_and_logs_nothing(report: Report, hostile: s
         assert words in page.text
     assert_inert(page, shown.stdout)
     assert "CONSOLE" not in shown.stderr
+
+
+def test_only_teachers_that_had_a_pool_tell_of_its_engines(report: Report) -> None:
+    lines = [line for line in markdown(report).splitlines() if line.startswith("| main")]
+    assert lines == [
+        "| main | answers | 1,151 | 263 | 8.00 | 0 | 0 | – | – |",
+        "| main | answers | 1 min 00 s | 9 min 48 s | 35 s | 0.511 | 0.0304 |",
+    ]
+    text = " ".join(Page(html(report)).text.split())
+    assert "9 min 48 s" in text
+    assert text.count("Engines of") == 1
+    without = replace(report, teachers=report.teachers[:1])
+    assert "Engines of" not in markdown(without) + html(without)
