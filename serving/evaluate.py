@@ -1,7 +1,8 @@
 """Evaluation of teacher and student through their endpoints, as any client would see them.
 
 Knows held-out prompts with the teacher's reference answers. For each model and prompt: the likelihood of the
-reference, and answers of its own. Answers are committed per model; a rerun asks only what is missing.
+reference, where the model can tell it, and answers of its own. Answers are committed per model; a rerun asks only what
+is missing.
 """
 
 import asyncio
@@ -9,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from cluster.models import parameter_count
 from pipelines.core import reasoning
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Evaluate, Reasoning
@@ -22,9 +22,10 @@ from pipelines.generate.repetition import repeated_3grams
 from pipelines.generate.rouge import rouge_l
 from pipelines.generate.teacher import Request, RequestFailed
 from pipelines.train.examples import encode
-from serving.api import Address, Api
-from serving.client import HostedModel, ServedModel
+from serving.api import Api
+from serving.client import ServedModel
 from serving.endpoints import Endpoints, Served
+from serving.examinees import Examinee, Writer, at_endpoint
 from serving.metrics import Interval, gap_closed, ratio_interval
 
 STAGE = "evaluate"
@@ -36,7 +37,7 @@ class Score:
     """One model's figures over all prompts."""
 
     model: str
-    nll: Interval  # nats per reference token
+    nll: Interval | None  # nats per reference token; None: the model tells none
     rouge_l: Interval
     repeated_3grams: float
     rows: int
@@ -48,13 +49,13 @@ def run(
     seed: int,
     marks: Reasoning | None,
     endpoints: Endpoints,
-    teacher: tuple[Served, str] | None,
+    teacher: Examinee | None,
     students: Sequence[Served],
     run: StageRun,
 ) -> Outcome:
     """Ask every model; `marks` stand around the thoughts of models that think aloud.
 
-    `teacher` is up at its URL (None for a fake one, which has no endpoint); the students are served here, together.
+    `teacher` can be asked already (None for a fake or recorded one); the students are served here, together.
     """
     references = list(rows_of(run.inputs["references"].folder, Answer))
     tokenizer = ChatTokenizer(str(students[0].folder))
@@ -64,27 +65,25 @@ def run(
     run.progress.begin(STAGE, len(order) * len(references), (len(order) - len(todo)) * len(references))
     # The students' engines start while the teacher is asked.
     student_url = endpoints.start([s for s in students if s.name in todo]) if set(todo) - {TEACHER} else ""
-    for name in todo:
-        base_url, served_name = (teacher[1], teacher[0].name) if teacher and name == TEACHER else (student_url, name)
-        endpoints.wait(base_url)
-        asked = _Asked(name, base_url, served_name, config, seed, tokenizer, run.progress, marks)
+    models = [*([teacher] if teacher else []), *(at_endpoint(s.name, student_url, s, tokenizer) for s in students)]
+    for model in models:
+        if model.name not in todo:
+            continue
+        if model is not teacher:
+            endpoints.wait(student_url)
+        asked = _Asked(model, config, seed, tokenizer, run.progress, marks)
         answers, dropped = asyncio.run(asked.all(references))
-        write_shard(run.folder, shards[name], answers, EvalAnswer, dropped)
+        write_shard(run.folder, shards[model.name], answers, EvalAnswer, dropped)
     if student_url:
         endpoints.down(student_url)
-    sizes = {s.name: parameter_count(s.folder) for s in students}
-    if teacher:
-        sizes[TEACHER] = parameter_count(teacher[0].folder)
-    return _outcome(run, config, seed, sizes)
+    return _outcome(run, config, seed, {model.name: model.parameters for model in models})
 
 
 @dataclass(frozen=True)
 class _Asked:
     """One model's pass over the prompts."""
 
-    name: str
-    base_url: str
-    served_name: str
+    model: Examinee
     config: Evaluate
     seed: int
     tokenizer: ChatTokenizer
@@ -92,31 +91,35 @@ class _Asked:
     marks: Reasoning | None = None
 
     async def all(self, references: Sequence[Answer]) -> tuple[list[EvalAnswer], list[Dropped]]:
-        async with Api(Address(self.base_url, self.name)) as api:
-            scorer = ServedModel(api, self.served_name, self.tokenizer)
-            writer = HostedModel(api, self.served_name, "", chat=True)
+        async with Api(self.model.address) as api:
+            writer, scorer = self.model.speak(api)
             made = await asyncio.gather(*(self._one(scorer, writer, r) for r in references))
         return [a for a in made if isinstance(a, EvalAnswer)], [d for d in made if isinstance(d, Dropped)]
 
-    async def _one(self, scorer: ServedModel, writer: HostedModel, reference: Answer) -> EvalAnswer | Dropped:
+    async def _one(self, scorer: ServedModel | None, writer: Writer, reference: Answer) -> EvalAnswer | Dropped:
         try:
             return await self._ask(scorer, writer, reference)
         except RequestFailed as error:
-            id = key_of(STAGE, "dropped", self.name, reference.id)
-            return Dropped(id, STAGE, "request failed", reference.prompt, f"{self.name}: {error}")
+            id = key_of(STAGE, "dropped", self.model.name, reference.id)
+            return Dropped(id, STAGE, "request failed", reference.prompt, f"{self.model.name}: {error}")
 
-    async def _ask(self, scorer: ServedModel, writer: HostedModel, reference: Answer) -> EvalAnswer:
-        example = encode(reference, self.tokenizer, self.marks if self.marks and self.marks.keep == "train" else None)
-        logprobs = await scorer.logprobs(list(example.token_ids))
-        weighted = [value for value, weight in zip(logprobs, example.weights, strict=True) if weight > 0]
+    async def _ask(self, scorer: ServedModel | None, writer: Writer, reference: Answer) -> EvalAnswer:
+        scored, weighted = await self._logprobs(scorer, reference) if scorer else (0, [])
         said = await asyncio.gather(*(writer.write(request) for request in self._requests(reference)))
-        self.progress.advance(1, len(example.token_ids) + sum(s.output_tokens for s in said))
+        self.progress.advance(1, scored + sum(s.output_tokens for s in said))
         texts = [answer_in(s.text, self.marks) for s in said]
         return EvalAnswer(
-            key_of(STAGE, self.name, reference.id, self.seed), reference.instruction_id, self.name,
+            key_of(STAGE, self.model.name, reference.id, self.seed), reference.instruction_id, self.model.name,
             texts[0], said[0].finish_reason, reference.text, -sum(weighted), len(weighted),
             fmean(rouge_l(text, reference.text) for text in texts), fmean(map(repeated_3grams, texts)),
         )  # fmt: skip
+
+    async def _logprobs(self, scorer: ServedModel, reference: Answer) -> tuple[int, list[float]]:
+        """(tokens that were sent, the log-probabilities of those that count)."""
+        example = encode(reference, self.tokenizer, self.marks if self.marks and self.marks.keep == "train" else None)
+        logprobs = await scorer.logprobs(list(example.token_ids))
+        weighted = [value for value, weight in zip(logprobs, example.weights, strict=True) if weight > 0]
+        return len(example.token_ids), weighted
 
     def _requests(self, reference: Answer) -> list[Request]:
         """The same samples of every model: ids, and with them the seeds, do not name it."""
@@ -137,23 +140,24 @@ def scores(answers: Sequence[EvalAnswer], config: Evaluate, seed: int) -> list[S
         rows = sorted((a for a in answers if a.model == model), key=lambda a: a.instruction_id)
         if not rows:
             continue
-        ones = [1.0] * len(rows)
+        ones, tokens = [1.0] * len(rows), [a.reference_tokens for a in rows]
         options = (config.confidence, config.resamples, seed)
         result.append(
             Score(
                 model=model,
-                nll=ratio_interval([a.nll for a in rows], [a.reference_tokens for a in rows], *options),
+                nll=ratio_interval([a.nll for a in rows], tokens, *options) if any(tokens) else None,
                 rouge_l=ratio_interval([a.rouge_l for a in rows], ones, *options),
                 repeated_3grams=sum(a.repeated_3grams for a in rows) / len(rows),
                 rows=len(rows),
-                tokens=sum(a.reference_tokens for a in rows),
+                tokens=sum(tokens),
             )
         )
     return result
 
 
-def _outcome(run: StageRun, config: Evaluate, seed: int, sizes: dict[str, int]) -> Outcome:
+def _outcome(run: StageRun, config: Evaluate, seed: int, sizes: dict[str, int | None]) -> Outcome:
     rows, digest, dropped = summary(run.folder, EvalAnswer)
-    losses = [score.nll.mean for score in scores(list(rows_of(run.folder, EvalAnswer)), config, seed)]
+    measured = scores(list(rows_of(run.folder, EvalAnswer)), config, seed)
+    losses = [score.nll.mean for score in measured if score.nll is not None]
     closed = gap_closed(*losses) if len(losses) == 3 else None
     return Outcome(rows, digest, dropped, facts={"gap_closed": closed, "parameters": sizes})

@@ -107,7 +107,7 @@ class ModelScore:
     nll: Interval | None
     rouge_l: Interval | None
     repeated_3grams: float  # share of an answer's 3-grams that stood earlier in it, mean over answers
-    parameters: int
+    parameters: int | None  # None: not known, as behind an API
     rows: int
     tokens: int  # of the references, scored
 

@@ -95,8 +95,8 @@ def _scores(report: Report) -> list[str]:
     rows = (
         (
             s.model,
-            count(s.parameters),
-            interval(s.nll),
+            "–" if s.parameters is None else count(s.parameters),
+            interval(s.nll) if s.nll else "–",
             interval(s.rouge_l),
             percent(s.repeated_3grams),
             count(s.rows),

