@@ -1,30 +1,35 @@
 """Evaluation of teacher and student through their endpoints, as any client would see them.
 
 Knows held-out prompts with the teacher's reference answers. For each model and prompt: the likelihood of the
-reference, and answers of its own. Answers are committed per model; a rerun asks only what is missing.
+reference, where the model can tell it, and answers of its own. Answers are committed per model; a rerun asks only what
+is missing.
 """
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 
 from cluster.models import parameter_count
+from cluster.session import Session
 from pipelines.core import reasoning
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Evaluate, Reasoning
 from pipelines.core.hashing import key_of
 from pipelines.core.parts import Shard, has_shard, rows_of, summary, write_shard
 from pipelines.core.progress import Progress
-from pipelines.core.records import Answer, Dropped, EvalAnswer
+from pipelines.core.records import Answer, Dropped, EvalAnswer, TrainExample
 from pipelines.core.stage import Outcome, StageRun
 from pipelines.generate.repetition import repeated_3grams
 from pipelines.generate.rouge import rouge_l
 from pipelines.generate.teacher import Request, RequestFailed
+from pipelines.train import held_out_loss
 from pipelines.train.examples import encode
-from serving.api import Address, Api
-from serving.client import HostedModel, ServedModel
+from serving.api import Api
+from serving.client import ServedModel
 from serving.endpoints import Endpoints, Served
+from serving.examinees import Examinee, Writer, at_endpoint
 from serving.metrics import Interval, gap_closed, ratio_interval
 
 STAGE = "evaluate"
@@ -36,9 +41,9 @@ class Score:
     """One model's figures over all prompts."""
 
     model: str
-    nll: Interval  # nats per reference token
-    rouge_l: Interval
-    repeated_3grams: float
+    nll: Interval | None  # nats per reference token; None: the model tells none
+    rouge_l: Interval | None  # None: it was asked for no answers
+    repeated_3grams: float | None
     rows: int
     tokens: int
 
@@ -48,43 +53,71 @@ def run(
     seed: int,
     marks: Reasoning | None,
     endpoints: Endpoints,
-    teacher: tuple[Served, str] | None,
+    teacher: Examinee | None,
     students: Sequence[Served],
+    before: Path | None,
     run: StageRun,
 ) -> Outcome:
     """Ask every model; `marks` stand around the thoughts of models that think aloud.
 
-    `teacher` is up at its URL (None for a fake one, which has no endpoint); the students are served here, together.
+    `teacher` can be asked already (None for a fake or recorded one); the students are served here, together. `before`
+    is the untrained student where it is not among these: its likelihoods are measured, and it is asked nothing.
     """
     references = list(rows_of(run.inputs["references"].folder, Answer))
     tokenizer = ChatTokenizer(str(students[0].folder))
-    order = [*([TEACHER] if teacher else []), *(s.name for s in students)]
+    order = [*([TEACHER] if teacher else []), *([BEFORE] if before else []), *(s.name for s in students)]
     shards = {name: Shard(n, name, 0, len(references)) for n, name in enumerate(order)}
     todo = [name for name in order if not has_shard(run.folder, shards[name])]
     run.progress.begin(STAGE, len(order) * len(references), (len(order) - len(todo)) * len(references))
     # The students' engines start while the teacher is asked.
-    student_url = endpoints.start([s for s in students if s.name in todo]) if set(todo) - {TEACHER} else ""
-    for name in todo:
-        base_url, served_name = (teacher[1], teacher[0].name) if teacher and name == TEACHER else (student_url, name)
-        endpoints.wait(base_url)
-        asked = _Asked(name, base_url, served_name, config, seed, tokenizer, run.progress, marks)
+    unserved = [s for s in students if s.name in todo]
+    student_url = endpoints.start(unserved) if unserved else ""
+    models = [*([teacher] if teacher else []), *(at_endpoint(s.name, student_url, s, tokenizer) for s in students)]
+    for model in models:
+        if model.name not in todo:
+            continue
+        if model is not teacher:
+            endpoints.wait(student_url)
+        asked = _Asked(model, config, seed, tokenizer, run.progress, marks)
         answers, dropped = asyncio.run(asked.all(references))
-        write_shard(run.folder, shards[name], answers, EvalAnswer, dropped)
+        write_shard(run.folder, shards[model.name], answers, EvalAnswer, dropped)
+    if before and BEFORE in todo:
+        measured = _measured(before, references, seed, tokenizer, marks, endpoints.session, run.progress)
+        write_shard(run.folder, shards[BEFORE], measured, EvalAnswer, [])
     if student_url:
         endpoints.down(student_url)
-    sizes = {s.name: parameter_count(s.folder) for s in students}
-    if teacher:
-        sizes[TEACHER] = parameter_count(teacher[0].folder)
-    return _outcome(run, config, seed, sizes)
+    sizes = {model.name: model.parameters for model in models}
+    return _outcome(run, config, seed, {**sizes, **({BEFORE: parameter_count(before)} if before else {})})
+
+
+def _measured(
+    folder: Path,
+    references: Sequence[Answer],
+    seed: int,
+    tokenizer: ChatTokenizer,
+    marks: Reasoning | None,
+    session: Session,
+    progress: Progress,
+) -> list[EvalAnswer]:
+    """The likelihoods of the references by a model that is not served."""
+    examples = [_encoded(reference, tokenizer, marks) for reference in references]
+    return [
+        EvalAnswer(key_of(STAGE, BEFORE, r.id, seed), r.instruction_id, BEFORE, "", "", r.text, nll, tokens, 0.0, 0.0)
+        for r, (nll, tokens) in zip(
+            references, held_out_loss.in_a_worker(folder, examples, session, progress), strict=True
+        )
+    ]
+
+
+def _encoded(reference: Answer, tokenizer: ChatTokenizer, marks: Reasoning | None) -> TrainExample:
+    return encode(reference, tokenizer, marks if marks and marks.keep == "train" else None)
 
 
 @dataclass(frozen=True)
 class _Asked:
     """One model's pass over the prompts."""
 
-    name: str
-    base_url: str
-    served_name: str
+    model: Examinee
     config: Evaluate
     seed: int
     tokenizer: ChatTokenizer
@@ -92,31 +125,35 @@ class _Asked:
     marks: Reasoning | None = None
 
     async def all(self, references: Sequence[Answer]) -> tuple[list[EvalAnswer], list[Dropped]]:
-        async with Api(Address(self.base_url, self.name)) as api:
-            scorer = ServedModel(api, self.served_name, self.tokenizer)
-            writer = HostedModel(api, self.served_name, "", chat=True)
+        async with Api(self.model.address) as api:
+            writer, scorer = self.model.speak(api)
             made = await asyncio.gather(*(self._one(scorer, writer, r) for r in references))
         return [a for a in made if isinstance(a, EvalAnswer)], [d for d in made if isinstance(d, Dropped)]
 
-    async def _one(self, scorer: ServedModel, writer: HostedModel, reference: Answer) -> EvalAnswer | Dropped:
+    async def _one(self, scorer: ServedModel | None, writer: Writer, reference: Answer) -> EvalAnswer | Dropped:
         try:
             return await self._ask(scorer, writer, reference)
         except RequestFailed as error:
-            id = key_of(STAGE, "dropped", self.name, reference.id)
-            return Dropped(id, STAGE, "request failed", reference.prompt, f"{self.name}: {error}")
+            id = key_of(STAGE, "dropped", self.model.name, reference.id)
+            return Dropped(id, STAGE, "request failed", reference.prompt, f"{self.model.name}: {error}")
 
-    async def _ask(self, scorer: ServedModel, writer: HostedModel, reference: Answer) -> EvalAnswer:
-        example = encode(reference, self.tokenizer, self.marks if self.marks and self.marks.keep == "train" else None)
-        logprobs = await scorer.logprobs(list(example.token_ids))
-        weighted = [value for value, weight in zip(logprobs, example.weights, strict=True) if weight > 0]
+    async def _ask(self, scorer: ServedModel | None, writer: Writer, reference: Answer) -> EvalAnswer:
+        scored, weighted = await self._logprobs(scorer, reference) if scorer else (0, [])
         said = await asyncio.gather(*(writer.write(request) for request in self._requests(reference)))
-        self.progress.advance(1, len(example.token_ids) + sum(s.output_tokens for s in said))
+        self.progress.advance(1, scored + sum(s.output_tokens for s in said))
         texts = [answer_in(s.text, self.marks) for s in said]
         return EvalAnswer(
-            key_of(STAGE, self.name, reference.id, self.seed), reference.instruction_id, self.name,
+            key_of(STAGE, self.model.name, reference.id, self.seed), reference.instruction_id, self.model.name,
             texts[0], said[0].finish_reason, reference.text, -sum(weighted), len(weighted),
             fmean(rouge_l(text, reference.text) for text in texts), fmean(map(repeated_3grams, texts)),
         )  # fmt: skip
+
+    async def _logprobs(self, scorer: ServedModel, reference: Answer) -> tuple[int, list[float]]:
+        """(tokens that were sent, the log-probabilities of those that count)."""
+        example = _encoded(reference, self.tokenizer, self.marks)
+        logprobs = await scorer.logprobs(list(example.token_ids))
+        weighted = [value for value, weight in zip(logprobs, example.weights, strict=True) if weight > 0]
+        return len(example.token_ids), weighted
 
     def _requests(self, reference: Answer) -> list[Request]:
         """The same samples of every model: ids, and with them the seeds, do not name it."""
@@ -137,23 +174,26 @@ def scores(answers: Sequence[EvalAnswer], config: Evaluate, seed: int) -> list[S
         rows = sorted((a for a in answers if a.model == model), key=lambda a: a.instruction_id)
         if not rows:
             continue
-        ones = [1.0] * len(rows)
+        answered = [a for a in rows if a.finish_reason]
+        tokens = [a.reference_tokens for a in rows]
         options = (config.confidence, config.resamples, seed)
+        overlap = ratio_interval([a.rouge_l for a in answered], [1.0] * len(answered), *options) if answered else None
         result.append(
             Score(
                 model=model,
-                nll=ratio_interval([a.nll for a in rows], [a.reference_tokens for a in rows], *options),
-                rouge_l=ratio_interval([a.rouge_l for a in rows], ones, *options),
-                repeated_3grams=sum(a.repeated_3grams for a in rows) / len(rows),
+                nll=ratio_interval([a.nll for a in rows], tokens, *options) if any(tokens) else None,
+                rouge_l=overlap,
+                repeated_3grams=fmean(a.repeated_3grams for a in answered) if answered else None,
                 rows=len(rows),
-                tokens=sum(a.reference_tokens for a in rows),
+                tokens=sum(tokens),
             )
         )
     return result
 
 
-def _outcome(run: StageRun, config: Evaluate, seed: int, sizes: dict[str, int]) -> Outcome:
+def _outcome(run: StageRun, config: Evaluate, seed: int, sizes: dict[str, int | None]) -> Outcome:
     rows, digest, dropped = summary(run.folder, EvalAnswer)
-    losses = [score.nll.mean for score in scores(list(rows_of(run.folder, EvalAnswer)), config, seed)]
+    measured = scores(list(rows_of(run.folder, EvalAnswer)), config, seed)
+    losses = [score.nll.mean for score in measured if score.nll is not None]
     closed = gap_closed(*losses) if len(losses) == 3 else None
     return Outcome(rows, digest, dropped, facts={"gap_closed": closed, "parameters": sizes})

@@ -122,10 +122,15 @@ class ClusterFaculty:
                     client = ServedModel(api, name, self.tokenizer(name), self.identity(name).digest)
                     yield Patient(client, spec.watchdog_s)
 
+    def http(self, name: str) -> HTTPTeacher:
+        """How a teacher of kind http is reached."""
+        spec = self.recipe.teachers[name]
+        assert isinstance(spec, HTTPTeacher), f"{name} is not behind an API"
+        return spec
+
     def hosted(self, name: str, api: Api) -> HostedModel | ServedModel:
         """A teacher of kind http, asked through `api`."""
-        spec, digest = self.recipe.teachers[name], self.identity(name).digest
-        assert isinstance(spec, HTTPTeacher), f"{name} is not behind an API"
+        spec, digest = self.http(name), self.identity(name).digest
         if spec.api == "vllm":
             return ServedModel(api, spec.model, self.tokenizer(name), digest, spec.extra_body)
         return HostedModel(api, spec.model, digest, chat=spec.api == "chat", extra=spec.extra_body)

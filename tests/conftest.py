@@ -92,7 +92,7 @@ def tiny_llama(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def model(tiny_model_folder: Path) -> Path:
     """The tokenizer's folder with a config and empty weights: enough to plan with."""
     config = {

@@ -123,10 +123,10 @@ class EvalAnswer:
     instruction_id: str
     model: str  # "teacher", "student", "student before"
     text: str
-    finish_reason: str
+    finish_reason: str  # "": no answer was asked for, and text and the figures of answers say nothing
     reference: str
     nll: float  # summed negative log-likelihood of the reference's tokens, in nats
-    reference_tokens: int
+    reference_tokens: int  # 0, with an `nll` of 0: the model tells no likelihood
     rouge_l: float  # F1 of an answer against the reference
     repeated_3grams: float  # share of an answer's 3-grams that stood earlier in it
 

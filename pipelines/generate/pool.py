@@ -24,6 +24,7 @@ from pipelines.core.config import Pool
 from pipelines.core.parts import Shard
 from pipelines.core.progress import Progress
 from pipelines.generate.caution import Caution
+from pipelines.generate.engine_time import Clock, Clocked, keep
 from pipelines.generate.journal import Lives
 from pipelines.generate.patience import Patient
 from pipelines.generate.teacher import Teacher, TeacherGone
@@ -92,9 +93,13 @@ class PoolActor:
         context = ray.get_runtime_context()
         lives = Lives(run.journal(), context.get_actor_id())
         lives.begin("an engine")
+        began = time.monotonic()
         with _starting(again=context.was_current_actor_reconstructed):
             teacher = Patient(make(), watchdog_s, tries=1, gone=TeacherGone)
-        self._worker: ShardWorker[Any] = ShardWorker(run, teacher, Caution(run.journal(), attempt, lives).ask)
+        clock = Clock(starting_s=time.monotonic() - began)
+        self._note_time = keep(clock, run.engines(), life=uuid.uuid4().hex)
+        asked = Clocked(teacher, clock)
+        self._worker: ShardWorker[Any] = ShardWorker(run, asked, Caution(run.journal(), attempt, lives).ask)
         self._ready_at = time.time()
 
     async def __call__(self, batch: dict[str, Any]) -> AsyncIterator[dict[str, list[Any]]]:
@@ -103,6 +108,7 @@ class PoolActor:
             done = await self._worker.do(shard)
         except TeacherGone as error:
             _end_process(str(error))
+        self._note_time()
         yield {name: [value] for name, value in {**asdict(done), "ready_at": self._ready_at}.items()}
 
 

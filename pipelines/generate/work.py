@@ -13,12 +13,14 @@ from pipelines.core.parts import Shard, committed_files, cut, has_shard, read_sh
 from pipelines.core.records import Dropped
 from pipelines.core.stage import Outcome, StageRun
 from pipelines.core.storage import Folder
+from pipelines.generate import engine_time
 from pipelines.generate.asking import Asking
 from pipelines.generate.ledger import Ledger
 from pipelines.generate.teacher import Faculty, Request, ScoreRequest, Teacher, TeacherId
 from pipelines.generate.usage import Usage, usage
 
 Row = TypeVar("Row")
+ENGINES = "engines"
 
 
 class Work(Protocol[Row]):
@@ -63,6 +65,10 @@ class ShardRun:
     def journal(self) -> Folder:
         """Where the pool's actors write down what is under way; it goes when the stage is finished."""
         return self.target.child("journal")
+
+    def engines(self) -> Folder:
+        """Where they write down their seconds."""
+        return self.target.child(ENGINES)
 
 
 Asked = Mapping[str, Sequence[Request | ScoreRequest]]  # row id -> what is asked for it
@@ -121,7 +127,7 @@ def run_rows(work: Work[Any], faculty: Faculty, teacher: str, stage: str, source
         job.journal().delete()
     rows, digest, dropped = summary(run.folder, work.writes)
     cost = Usage(*(total(run.folder, part.name) for part in fields(Usage)))
-    facts = {"teacher": teacher, **cost.facts()}
+    facts = {"teacher": teacher, **cost.facts(), **engine_time.facts(run.folder.child(ENGINES))}
     return Outcome(rows, digest, dropped, cost.prompt_tokens, cost.output_tokens, start_up, facts)
 
 

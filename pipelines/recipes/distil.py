@@ -10,7 +10,7 @@ Knows which stage feeds which, and which settings enter each stage's key. Builds
 from functools import partial
 
 from pipelines.core.chat import ChatTokenizer
-from pipelines.core.config import Answers, VLLMTeacher
+from pipelines.core.config import Answers, HTTPTeacher, VLLMTeacher
 from pipelines.core.recipe import Distil
 from pipelines.core.stage import Outcome, Stage, StageRun
 from pipelines.generate import held_out
@@ -19,6 +19,7 @@ from pipelines.recipes.student import StudentStages
 from pipelines.train import examples, student
 from serving import evaluate
 from serving.endpoints import Served
+from serving.examinees import Examinee, at_endpoint, behind_api
 from serving.faculty import ClusterFaculty
 
 
@@ -84,17 +85,28 @@ class _Builder:
         }
 
         def run(stage: StageRun) -> Outcome:
-            students = [
-                self._served(evaluate.BEFORE, stage, "init"),
-                self._served(evaluate.AFTER, stage, "student"),
-            ]
-            name, teacher = config.teacher, None
-            if isinstance(self._recipe.teachers[name], VLLMTeacher):
-                teacher = (self._faculty.served(name), self._faculty.serve_teacher(name))
-            return evaluate.run(config, seed, marks, self._faculty.endpoints, teacher, students, stage)
+            students = [self._served(evaluate.AFTER, stage, "student")]
+            before = None
+            if config.before == "served":
+                students.insert(0, self._served(evaluate.BEFORE, stage, "init"))
+            else:
+                before = student.model_of(stage.inputs["init"])
+            tokenizer = ChatTokenizer(str(students[0].folder))
+            teacher = self._examined_teacher(config.teacher, tokenizer, stage)
+            return evaluate.run(config, seed, marks, self._faculty.endpoints, teacher, students, before, stage)
 
         inputs = {"references": references, "init": first, "student": trained}
-        return Stage("evaluate", 3, content, inputs, run, "teacher, student before and after")
+        return Stage("evaluate", 4, content, inputs, run, "teacher, student before and after")
+
+    def _examined_teacher(self, name: str, tokenizer: ChatTokenizer, stage: StageRun) -> Examinee | None:
+        """The teacher as it is evaluated; None where nothing but a record or a fake could answer."""
+        faculty = self._faculty
+        match self._recipe.teachers[name]:
+            case VLLMTeacher():
+                return at_endpoint(evaluate.TEACHER, faculty.serve_teacher(name), faculty.served(name), tokenizer)
+            case HTTPTeacher():
+                return behind_api(evaluate.TEACHER, faculty, name, tokenizer, stage.runs)
+        return None
 
     def _served(self, name: str, stage: StageRun, role: str) -> Served:
         done = stage.inputs[role]

@@ -47,11 +47,22 @@ class StageRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Engines:
+    """Seconds of a pool's engines: busy with a request or more, or up with none. Those of starting are apart."""
+
+    starting: float
+    busy: float
+    idle: float
+    busy_per_row: float | None  # as in TeacherRow
+    idle_per_row: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class TeacherRow:
     """What one stage asked of its teacher. `request_seconds` add up over requests, many of which overlap.
 
     What a row took is per row that was kept, and None where none was; costs are in the currency of the recipe's
-    price, and None where it has none.
+    price, and None where it has none. `engines` is None where no pool was used.
     """
 
     teacher: str
@@ -63,8 +74,10 @@ class TeacherRow:
     request_seconds: float
     tokens_per_row: float | None
     seconds_per_row: float | None
+    retries_per_row: float | None
     cost: float | None
     cost_per_row: float | None
+    engines: Engines | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +107,7 @@ class ModelScore:
     nll: Interval | None
     rouge_l: Interval | None
     repeated_3grams: float | None  # share of an answer's 3-grams that stood earlier in it, mean over answers
-    parameters: int
+    parameters: int | None  # None: not known, as behind an API
     rows: int
     tokens: int  # of the references, scored
 

@@ -29,7 +29,7 @@ def markdown(report: Report) -> str:
         *(_student(report) if report.trains else []),
         *_part("What became of the rows", _funnel(report.funnel)),
         *(_part("Loss", _loss(report.loss_curve)) if report.trains else []),
-        *_part("Where the time and the tokens went", [*_ledger(report), *_teachers(report)]),
+        *_part("Where the time and the tokens went", [*_ledger(report), *_teachers(report), *_engines(report)]),
         *_part("Some rows the student was trained on" if report.trains else "Some rows of the data", _rows(report)),
         *_part("Some rows that were dropped", _dropped(report)),
         *_part("Repeat it", [fenced(report.command, "sh"), fenced(report.recipe_yaml, "yaml")]),
@@ -95,8 +95,8 @@ def _scores(report: Report) -> list[str]:
     rows = (
         (
             s.model,
-            count(s.parameters),
-            interval(s.nll),
+            "–" if s.parameters is None else count(s.parameters),
+            interval(s.nll) if s.nll else "–",
             interval(s.rouge_l),
             "–" if s.repeated_3grams is None else percent(s.repeated_3grams),
             count(s.rows),
@@ -200,6 +200,7 @@ def _teachers(report: Report) -> list[str]:
         "Tokens per row",
         "Seconds per row",
         "Retries",
+        "Retries per row",
         "Cost",
         "Cost per row",
     )
@@ -211,12 +212,31 @@ def _teachers(report: Report) -> list[str]:
             figure(t.tokens_per_row),
             figure(t.seconds_per_row),
             count(t.retries),
+            figure(t.retries_per_row),
             figure(t.cost),
             figure(t.cost_per_row),
         )
         for t in report.teachers
     )
-    return _table(head, rows, "llrrrrrr")
+    return _table(head, rows, "llrrrrrrr")
+
+
+def _engines(report: Report) -> list[str]:
+    head = ("Engines of", "Stage", "Starting", "Busy", "Idle", "Busy seconds per row", "Idle seconds per row")
+    rows = (
+        (
+            t.teacher,
+            t.stage,
+            duration(t.engines.starting),
+            duration(t.engines.busy),
+            duration(t.engines.idle),
+            figure(t.engines.busy_per_row),
+            figure(t.engines.idle_per_row),
+        )
+        for t in report.teachers
+        if t.engines
+    )
+    return _table(head, rows, "llrrrrr")
 
 
 def figure(value: float | None) -> str:

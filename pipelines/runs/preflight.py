@@ -134,13 +134,19 @@ async def _greet(name: str, spec: HTTPTeacher, recipe: AnyRecipe, faculty: Clust
         teacher = faculty.hosted(name, api)
         try:
             said = await teacher.write(hello)
-            if isinstance(recipe, StudentRecipe) and name in signal_teachers(recipe.student):
+            if top_k := _scored(name, spec, recipe):
                 ids = hello.prompt_ids(faculty.tokenizer(name))
-                top_k = recipe.student.train.top_k
                 await teacher.score(score_request(faculty.identity(name), hello.id, ids, [len(ids) - 1], top_k))
         except RequestFailed as error:
             raise UserError(f"teachers.{name}.base_url: a first request to {spec.base_url} failed: {error}") from error
     return f"{spec.model} at {spec.base_url}, answered in {said.seconds:.1f} s"
+
+
+def _scored(name: str, spec: HTTPTeacher, recipe: AnyRecipe) -> int:
+    """How many candidates this API will be asked to score at a token; 0 where it only writes."""
+    if isinstance(recipe, StudentRecipe) and name in signal_teachers(recipe.student):
+        return recipe.student.train.top_k
+    return 1 if isinstance(recipe, Distil) and recipe.evaluate.teacher == name and spec.api == "vllm" else 0
 
 
 def _check_prompts(recipe: DataRecipe) -> None:

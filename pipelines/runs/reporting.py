@@ -75,7 +75,8 @@ def summary(report: data.Report) -> str:
         nll = f"{s.nll.mean:.3f} ({s.nll.low:.3f}-{s.nll.high:.3f})" if s.nll else "-"
         rouge_l = f"{s.rouge_l.mean:.3f}" if s.rouge_l else "-"
         repeated = "-" if s.repeated_3grams is None else f"{s.repeated_3grams:.1%}"
-        lines.append(f"  {s.model:<24}{nll:>22}{rouge_l:>10}{repeated:>10}{s.parameters / 1e6:>7,.0f} M")
+        size = "-" if s.parameters is None else f"{s.parameters / 1e6:,.0f} M"
+        lines.append(f"  {s.model:<24}{nll:>22}{rouge_l:>10}{repeated:>10}{size:>9}")
     if report.gap_closed is not None:
         prompts = f"{sum(s.rows for s in report.scores if s.model.startswith('student before'))} held-out prompts"
         lines.append(f"\n  the student closed {report.gap_closed:.0%} of its loss gap to the teacher on {prompts}")
@@ -113,12 +114,13 @@ def _headline(
 ) -> tuple[data.Headline, ...]:
     cards = []
     if closed is not None and len(scores) == 3:
-        _, after, teacher = scores
         losses = [f"{s.nll.mean:.3f}" for s in scores if s.nll]
         detail = f"nats per token: {losses[0]} before, {losses[1]} after, teacher {losses[2]}"
         cards.append(data.Headline("loss gap closed", f"{closed:.0%}", detail))
-        size, share = after.parameters / 1e6, after.parameters / teacher.parameters
-        cards.append(data.Headline("student's size", f"{size:,.0f} M", f"parameters, {share:.0%} of the teacher's"))
+    if len(scores) == 3 and (size := scores[1].parameters):
+        teachers = scores[2].parameters
+        share = f", {size / teachers:.0%} of the teacher's" if teachers else ""
+        cards.append(data.Headline("student's size", f"{size / 1e6:,.0f} M", f"parameters{share}"))
     if "student" in done:
         facts = done["student"].manifest["facts"]
         cards.append(data.Headline("trained on", f"{facts['tokens']:,}", f"tokens in {facts['steps']:,} steps"))
@@ -159,10 +161,14 @@ def _teacher_row(recipe: Recipe, stage: str, done: Done) -> data.TeacherRow:
     def per_row(value: float | None) -> float | None:
         return None if value is None or not kept else value / kept
 
+    engines = None
+    if (took := facts.get("engine_seconds")) is not None:
+        busy, idle = took["busy"], took["idle"]
+        engines = data.Engines(took["starting"], busy, idle, per_row(busy), per_row(idle))
     return data.TeacherRow(
         facts["teacher"], stage, kept, m["prompt_tokens"], m["output_tokens"], facts["retries"],
         facts["request_seconds"], per_row(m["prompt_tokens"] + m["output_tokens"]), per_row(facts["request_seconds"]),
-        cost, per_row(cost),
+        per_row(facts["retries"]), cost, per_row(cost), engines,
     )  # fmt: skip
 
 
@@ -187,7 +193,9 @@ def _samples(done: dict[str, Done]) -> tuple[data.Sample, ...]:
         by_task.setdefault(answer.instruction_id, {})[of_models.NAMES[answer.model]] = answer
     samples = []
     for id, said in sorted(by_task.items())[:SAMPLES]:
-        texts = {name: said[name].text for name in of_models.NAMES.values() if name in said}
+        texts = {
+            name: said[name].text for name in of_models.NAMES.values() if name in said and said[name].finish_reason
+        }
         reference = next(iter(said.values())).reference
         samples.append(data.Sample(id, tasks[id].text, tasks[id].input, reference, texts))
     return tuple(samples)

@@ -40,7 +40,13 @@ def _asked(done: dict[str, Done], recipe: Distil) -> tuple[data.ModelScore, ...]
     sizes = done[evaluate.STAGE].manifest["facts"]["parameters"]
     return tuple(
         data.ModelScore(
-            NAMES[s.model], _shown(s.nll), _shown(s.rouge_l), s.repeated_3grams, sizes[s.model], s.rows, s.tokens
+            NAMES[s.model],
+            _shown(s.nll),
+            _shown(s.rouge_l),
+            s.repeated_3grams,
+            sizes[s.model],
+            s.rows,
+            s.tokens,
         )
         for s in evaluate.scores(answers, recipe.evaluate, recipe.seed)
     )
@@ -67,5 +73,5 @@ def _score(rows: Sequence[HeldOutLoss], where: str, parameters: int, recipe: Tun
     return data.ModelScore(name + where, _shown(nll), None, None, parameters, len(rows), sum(tokens))
 
 
-def _shown(interval: Interval) -> data.Interval:
-    return data.Interval(interval.mean, interval.low, interval.high)
+def _shown(interval: Interval | None) -> data.Interval | None:
+    return data.Interval(interval.mean, interval.low, interval.high) if interval else None

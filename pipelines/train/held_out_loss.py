@@ -13,6 +13,7 @@ from cluster.models import parameter_count
 from cluster.session import Session
 from pipelines.core.hashing import key_of
 from pipelines.core.parts import Shard, has_shard, rows_of, summary, write_shard
+from pipelines.core.progress import Progress
 from pipelines.core.records import HeldOutLoss, TrainExample
 from pipelines.core.stage import Outcome, StageRun
 
@@ -27,8 +28,7 @@ def run(models: Mapping[str, Path], open_session: Callable[[], Session], run: St
     todo = [name for name in models if not has_shard(run.folder, shards[name])]
     run.progress.begin(STAGE, len(models) * len(examples), (len(models) - len(todo)) * len(examples))
     for name in todo:
-        with Watch(lambda rows: run.progress.advance(rows)) as watch:
-            measured = _in_a_worker(models[name], examples, open_session(), watch.board)
+        measured = in_a_worker(models[name], examples, open_session(), run.progress)
         write_shard(run.folder, shards[name], _records(name, examples, measured), HeldOutLoss, [])
     rows, digest, dropped = summary(run.folder, HeldOutLoss)
     means = mean_by_model(rows_of(run.folder, HeldOutLoss))
@@ -55,15 +55,17 @@ def _records(model: str, examples: Sequence[TrainExample], measured: Sequence[tu
     ]
 
 
-def _in_a_worker(
-    folder: Path, examples: Sequence[TrainExample], session: Session, board: Any
+def in_a_worker(
+    folder: Path, examples: Sequence[TrainExample], session: Session, progress: Progress
 ) -> list[tuple[float, int]]:
+    """(nats, tokens) of each example, measured in a worker of the cluster."""
     import ray
 
     env = {"OMP_NUM_THREADS": str(session.threads)}
     gpus = 1 if session.on_gpu else 0
     task = ray.remote(num_cpus=1, num_gpus=gpus, runtime_env={"env_vars": env})(_measured)
-    measured: list[tuple[float, int]] = ray.get(task.remote(folder, list(examples), board, session.threads))
+    with Watch(lambda rows: progress.advance(rows)) as watch:
+        measured: list[tuple[float, int]] = ray.get(task.remote(folder, list(examples), watch.board, session.threads))
     return measured
 
 

@@ -74,6 +74,27 @@ def test_the_report_shows_what_was_measured(run_folder: Path) -> None:
     assert "<svg" in (run_folder / "report.html").read_text()
 
 
+def test_what_is_measured_without_an_endpoint_is_what_the_endpoint_says(run_folder: Path) -> None:
+    """The untrained student's likelihoods are measured in a worker, and compared with those of served models."""
+    from pipelines.core.chat import ChatTokenizer
+    from pipelines.core.parts import rows_of
+    from pipelines.core.records import Answer, EvalAnswer
+    from pipelines.core.storage import Folder
+    from pipelines.train.examples import encode
+    from pipelines.train.measure import losses
+
+    status = json.loads((run_folder / "run.json").read_text())
+    stages = {name.rsplit("-", 1)[0]: run_folder.parent / name for name in status["stages"]}
+    student = stages["student"] / "model"
+    references = list(rows_of(Folder(str(stages["references"])), Answer))
+    examples = [encode(reference, ChatTokenizer(str(student))) for reference in references]
+    measured = list(losses(student, examples, lambda _: None))
+    told = {a.instruction_id: a for a in rows_of(Folder(str(stages["evaluate"])), EvalAnswer) if a.model == "student"}
+    tokens = sum(count for _, count in measured)
+    assert tokens == sum(a.reference_tokens for a in told.values())
+    assert abs(sum(nll for nll, _ in measured) - sum(a.nll for a in told.values())) / tokens < 0.02
+
+
 def test_a_second_run_starts_no_engine(home: Path, run_folder: Path) -> None:
     began = time.monotonic()
     finished = run_quickstart(home)

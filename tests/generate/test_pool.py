@@ -195,7 +195,10 @@ def test_actors_killed_at_random_moments_change_nothing(
     assert (disturbed.rows, disturbed.digest, disturbed.dropped) == (calm.rows, calm.digest, calm.dropped)
     assert disturbed.rows == len(tasks)
     assert [a.instruction_id for a in parts.rows_of(stage.folder, Answer)] == [f"i{n}" for n in range(len(tasks))]
-    assert stage.folder.folders() == ["rows"]  # the journal is gone
+    assert stage.folder.folders() == ["engines", "rows"]  # the journal is gone
+    seconds = disturbed.facts["engine_seconds"]
+    assert seconds["busy"] > 0
+    assert len(stage.folder.child("engines").files()) == stage.lives()  # also those of the killed
 
 
 DRIVER = """

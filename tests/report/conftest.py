@@ -10,6 +10,7 @@ import pytest
 from pipelines.report.data import (
     DataRow,
     DroppedRow,
+    Engines,
     FunnelRow,
     Headline,
     Interval,
@@ -18,6 +19,7 @@ from pipelines.report.data import (
     Report,
     Sample,
     StageRow,
+    TeacherRow,
 )
 
 HOSTILE = '<script>console.error("ran")</script> & <img src="http://leak.invalid/x.png"> | a\n```\n# not a heading'
@@ -31,6 +33,13 @@ _STAGES = (
     StageRow("student", "0d46b8e17c5a", "done", 1, 0, 0, 0, 468.0, 22.0),
     StageRow("evaluate", "77c1f9d2e034", "done", 192, 0, 24_512, 40_118, 143.9, 58.4),
 )
+_TEACHERS = (
+    TeacherRow("big", "instructions", 1_204, 412_880, 131_022, 3, 812.0, 452, 0.674, 0.00249, 1.5, 0.00125),
+    TeacherRow(
+        "main", "answers", 1_151, 98_310, 204_775, 0, 9_208.0, 263, 8.0, 0.0, None, None,
+        Engines(starting=60.4, busy=588.0, idle=35.0, busy_per_row=0.511, idle_per_row=0.0304),
+    ),
+)  # fmt: skip
 _FUNNEL = (
     FunnelRow("seeds", 175, {}),
     FunnelRow(
@@ -106,6 +115,7 @@ def report() -> Report:
             Headline("Time", "21 min", "on 2 CPU cores"),
         ),
         stages=_STAGES,
+        teachers=_TEACHERS,
         funnel=_FUNNEL,
         loss_curve=tuple(_loss(step) for step in range(1, 301)),
         scores=_SCORES,

@@ -15,6 +15,7 @@ from pipelines.report import charts
 from pipelines.report.data import FunnelRow, Interval, LossPoint, Report, to_json
 from pipelines.report.markdown import duration, figure, gap_words, markdown, percent, thinned, when
 from pipelines.report.page import html
+from pipelines.runs.reporting import summary
 
 
 class Page(HTMLParser):
@@ -186,3 +187,30 @@ def test_a_browser_shows_the_figures_and_logs_nothing(report: Report, hostile: s
         assert words in page.text
     assert_inert(page, shown.stdout)
     assert "CONSOLE" not in shown.stderr
+
+
+def test_only_teachers_that_had_a_pool_tell_of_its_engines(report: Report) -> None:
+    lines = [line for line in markdown(report).splitlines() if line.startswith("| main")]
+    assert lines == [
+        "| main | answers | 1,151 | 263 | 8.00 | 0 | 0 | – | – |",
+        "| main | answers | 1 min 00 s | 9 min 48 s | 35 s | 0.511 | 0.0304 |",
+    ]
+    text = " ".join(Page(html(report)).text.split())
+    assert "9 min 48 s" in text
+    assert text.count("Engines of") == 1
+    without = replace(report, teachers=report.teachers[:1])
+    assert "Engines of" not in markdown(without) + html(without)
+
+
+def test_a_teacher_without_likelihood_and_size_has_dashes_for_them(report: Report) -> None:
+    before, after, teacher = report.scores
+    shown = replace(
+        report, scores=(before, after, replace(teacher, nll=None, parameters=None, tokens=0)), gap_closed=None
+    )
+    (line,) = (line for line in markdown(shown).splitlines() if line.startswith("| teacher"))
+    assert line == "| teacher | – | – | 0.251 \\[0.222, 0.280\\] | 3.1 % | 64 | 0 |"
+    assert "of the gap between" not in markdown(shown) + html(shown)
+    (row,) = re.findall(r"<tr><td class=\"first\"><b>teacher</b>.*?</tr>", html(shown), re.DOTALL)
+    assert re.sub(r"\s*<[^>]+>\s*", "|", row).count("|–|") == 2
+    table = [" ".join(line.split()) for line in summary(shown).splitlines()]
+    assert "teacher - 0.251 3.1% -" in table

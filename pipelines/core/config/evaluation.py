@@ -1,5 +1,7 @@
 """What is measured of teacher and student."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from pipelines.core.config.base import Sampling, Strict
@@ -17,4 +19,7 @@ class Evaluate(Bootstrap):
 
     teacher: str
     sampling: Sampling = Sampling()
+    before: Literal["served", "measured"] = Field(
+        "served", description="the untrained student: asked like the others, or its likelihood alone, without an engine"
+    )
     samples: int = Field(1, ge=1, le=64, description="answers of each model to each prompt; figures are their means")
