@@ -4,6 +4,7 @@ Ray Data runs the actors; the fake teacher in them is made to fail by what is as
 """
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -17,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import psutil
 import pytest
 
 from cluster.placement import one_per_actor
@@ -43,7 +45,8 @@ TEACHER = TeacherId("main", "digest-1")
 class Faulty:
     """Makes a teacher that fails at given prompts; `kills` also ends its actor's first two lives, at random moments.
 
-    Not the third: a row that had been under way in all three would rightly be dropped.
+    Not the third: a row that had been under way in all three would rightly be dropped. Rows wait for `company` actors
+    to be there, and a row that lingers for `enough` of it.
     """
 
     tokenizer: ChatTokenizer
@@ -51,6 +54,7 @@ class Faulty:
     latency_s: float = 0.02
     kills: bool = False
     at_start: str = ""  # "raise" or "die"
+    company: int = 0
 
     def __call__(self) -> "FaultyTeacher":
         import ray
@@ -66,12 +70,12 @@ class Faulty:
         dies_after = chance.randint(5, 100)
         delay = chance.uniform(0, 0.05)
         fake = FakeTeacher(TEACHER.digest, self.tokenizer, self.latency_s)
-        return FaultyTeacher(fake, dies_after if self.kills and life <= 2 else None, delay)
+        return FaultyTeacher(fake, dies_after if self.kills and life <= 2 else None, delay, self)
 
 
 class FaultyTeacher:
-    def __init__(self, fake: FakeTeacher, dies_after: int | None, delay_s: float) -> None:
-        self._fake, self._dies_after, self._delay_s, self._answers = fake, dies_after, delay_s, 0
+    def __init__(self, fake: FakeTeacher, dies_after: int | None, delay_s: float, how: Faulty) -> None:
+        self._fake, self._dies_after, self._delay_s, self._answers, self._how = fake, dies_after, delay_s, 0, how
 
     async def write(self, request: Request) -> Completion:
         if "refuse" in request.prompt:
@@ -82,6 +86,10 @@ class FaultyTeacher:
             os.kill(os.getpid(), signal.SIGKILL)
         if "break" in request.prompt:
             raise TeacherGone("the engine is dead")
+        while actors(self._how.notes) < self._how.company:
+            await asyncio.sleep(0.1)
+        while "linger" in request.prompt and not enough(self._how.notes).exists():
+            await asyncio.sleep(0.1)
         said = await self._fake.write(request)
         self._answers += 1
         if self._answers == self._dies_after:
@@ -90,6 +98,15 @@ class FaultyTeacher:
 
     async def score(self, request: ScoreRequest) -> SoftTargets:
         raise NotImplementedError
+
+
+def actors(notes: Path) -> int:
+    """How many were ever made."""
+    return len({note.name.rsplit("-", 1)[0] for note in notes.iterdir()})
+
+
+def enough(notes: Path) -> Path:
+    return notes.parent / "enough"
 
 
 @dataclass
@@ -177,7 +194,7 @@ class Stage:
         return len(ids)
 
     def actors(self) -> int:
-        return len({note.name.rsplit("-", 1)[0] for note in self.notes.iterdir()})
+        return actors(self.notes)
 
 
 @pytest.fixture
@@ -282,10 +299,38 @@ def test_an_engine_that_cannot_start_ends_the_run(stage: Stage, at_start: str, w
         stage.run([f"List {n} rivers." for n in range(40)], Pool(min=1, max=1), at_start=at_start)
 
 
-def test_a_pool_grows_to_its_work_and_shards_spread(stage: Stage) -> None:
-    tasks = [f"List {n} rivers." for n in range(40 * parts.SHARD_ROWS)]
-    assert stage.run(tasks, Pool(min=1, max=3), latency_s=0.5).rows == len(tasks)
-    assert stage.actors() == 3
+def alive() -> int:
+    """Actors' processes under this one."""
+    found = psutil.Process().children(recursive=True)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return sum(any("PoolActor" in part for part in process.cmdline()) for process in found)
+    return -1  # one ended while it was looked at
+
+
+def test_a_pool_grows_to_its_work_and_gives_idle_actors_back(stage: Stage) -> None:
+    """Three are made of one, and two of them end while the last row still lingers with the third."""
+    tasks = [f"List {n} rivers." for n in range(24 * parts.SHARD_ROWS)]
+    tasks[-1] = "Please linger."
+    seen: list[int] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        deadline = time.monotonic() + 120
+        while not over.wait(0.2) and time.monotonic() < deadline:
+            seen.append(alive())
+            if max(seen) == 3 and seen[-1] == 1 and len(stage.folder.child("rows").files()) == 23:
+                break
+        enough(stage.notes).touch()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        outcome = stage.run(tasks, Pool(min=1, max=3), latency_s=0.1, company=3)
+    finally:
+        over.set()
+        watcher.join()
+    assert (outcome.rows, stage.actors(), max(seen)) == (len(tasks), 3, 3)
+    assert seen[-1] == 1
 
 
 def test_actors_in_groups_of_their_own_give_them_back(stage: Stage) -> None:
