@@ -57,7 +57,10 @@ def setup(folder: Path, engine: Engine, session: Session) -> EngineSetup:
     }
     if engine.gpus == 1:
         # The engine's process does its own computing: one more beside it would import everything once more (20 s).
+        # vLLM's asynchronous engine has that process whatever the variable says; but unless it says 0, vLLM's CPU
+        # platform silently makes `uni` into `mp`.
         args["distributed_executor_backend"] = "uni"
+        env["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     return EngineSetup(args, env, ({"CPU": 1},))
 
 

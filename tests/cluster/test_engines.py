@@ -43,6 +43,19 @@ def test_on_a_cpu_the_engine_is_its_own_worker_and_cuts_no_prompt() -> None:
 
 
 @pytest.mark.engine  # imports vLLM
+def test_vllm_leaves_a_cpu_engine_without_a_worker(monkeypatch: pytest.MonkeyPatch, tiny_llama: Path) -> None:
+    from vllm import AsyncEngineArgs
+    from vllm.platforms import current_platform
+
+    if not current_platform.is_cpu():
+        pytest.skip("this vLLM is not for CPUs")
+    made = setup(tiny_llama, Engine(max_model_len=64), CPU)
+    for name, value in made.env.items():
+        monkeypatch.setenv(name, value)
+    assert AsyncEngineArgs(**made.args).create_engine_config().parallel_config.distributed_executor_backend == "uni"
+
+
+@pytest.mark.engine  # imports vLLM
 def test_a_cpu_engine_sleeps_while_its_worker_computes() -> None:
     """What the plugin changes is still what vLLM has."""
     from vllm.distributed.device_communicators.shm_broadcast import SpinCondition
