@@ -24,6 +24,7 @@ from pipelines.core.config import (
     Strict,
     Student,
     Teacher,
+    VLLMTeacher,
 )
 
 
@@ -79,8 +80,10 @@ class Distil(DataRecipe):
 
     @model_validator(mode="after")
     def _signals_meet(self) -> "Distil":
-        if self.student.train.losses.get("kd", 0) > 0 and self.student.signals is None:
-            raise ValueError("student.train.losses has 'kd', so student.signals must name a teacher")
+        train = self.student.train
+        if self.student.signals is None and (train.needs_signals or train.needs_teacher):
+            needing = "kd" if train.has("kd") else "attention"
+            raise ValueError(f"student.train.losses has {needing!r}, so student.signals must name a teacher")
         return self
 
     @model_validator(mode="after")
@@ -96,6 +99,12 @@ class Distil(DataRecipe):
             raise ValueError(
                 f"student.signals names {signals!r}: an HTTP API or a record gives no full distributions over the "
                 "student's tokens; name a teacher of kind vllm, or http with `api: vllm`, or drop 'kd' and the signals"
+            )
+        beside = signals if self.student.train.needs_teacher else None
+        if beside is not None and not isinstance(self.teachers[beside], VLLMTeacher):
+            raise ValueError(
+                f"student.signals names {beside!r}, which is to run beside the student (for 'attention', or "
+                "`kd: {source: online}`) and has no weights here; name a teacher of kind vllm, or take 'kd' as captured"
             )
         return self
 

@@ -31,7 +31,7 @@ def stages(recipe: Distil, faculty: ClusterFaculty) -> list[Stage]:
     answers = made.answers(tasks[-1])
     references = made.references(apart)
     shown = made.examples(answers)
-    signals = [made.soft_targets(shown)] if recipe.student.signals else []
+    signals = [made.soft_targets(shown)] if recipe.student.train.needs_signals else []
     first = made.student_init(shown)
     refitted = [made.refit(shown, first)] if recipe.student.refit else []
     trained = made.student(shown, signals, [first, *refitted][-1])
@@ -108,18 +108,22 @@ class _Builder(DataStages):
         return Stage("refit", 1, config.model_dump(mode="json"), {"examples": shown, "init": first}, run)
 
     def student(self, shown: Stage, signals: list[Stage], first: Stage) -> Stage:
-        train, seed = self._recipe.student.train, self._recipe.seed
+        train, seed, teacher = self._recipe.student.train, self._recipe.seed, self._recipe.student.signals
+        beside = teacher if train.needs_teacher else None
         config = {
             **train.model_dump(mode="json", exclude={"checkpoint_every", "workers", "zero_stage"}),
             "seed": seed,
+            "teacher": beside and self._faculty.model(beside).digest,
         }
         inputs = {"examples": shown, "init": first, **({"soft_targets": signals[0]} if signals else {})}
 
         def run(stage: StageRun) -> Outcome:
             start = student.model_of(stage.inputs["init"])
-            return student.run_train(train, seed, start, lambda: self._faculty.session, stage)
+            folder = self._faculty.model(beside).folder() if beside else None
+            tokens = max(self._faculty.tokenizer(teacher).vocabulary().values()) + 1 if teacher else None
+            return student.run_train(train, seed, start, lambda: self._faculty.session, stage, folder, tokens)
 
-        return Stage("student", 2, config, inputs, run, f"{train.epochs} epoch(s)")
+        return Stage("student", 3, config, inputs, run, f"{train.epochs} epoch(s)")
 
     def evaluate(self, references: Stage, first: Stage, trained: Stage) -> Stage:
         config, seed, marks = self._recipe.evaluate, self._recipe.seed, self._recipe.reasoning

@@ -18,6 +18,8 @@ class TrainJob:
     seed: int
     out: str  # where rank 0 writes the trained Hugging Face folder
     threads: int  # CPU threads of each worker
+    teacher: str | None = None  # the Hugging Face folder of one that runs beside the student
+    teacher_tokens: int | None = None  # how many token ids the teacher knows, of signals too
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,12 @@ from cluster.session import Session
 from pipelines.core.config import Train
 from pipelines.core.errors import BudgetReached, UserError
 from pipelines.core.hashing import file_digest, key_of
+from pipelines.core.parts import rows_of
 from pipelines.core.progress import Progress
+from pipelines.core.records import SoftTargets
+from pipelines.core.signals import rest
 from pipelines.core.stage import Done, Outcome, StageRun
+from pipelines.core.storage import Folder
 from pipelines.train.job import StepDone, TrainJob
 
 MODEL = "model"
@@ -34,8 +38,20 @@ def model_of(done: Done) -> Path:
     return Path(elsewhere) if elsewhere else done.folder.local_path() / MODEL
 
 
-def run_train(config: Train, seed: int, first: Path, open_session: Callable[[], Session], run: StageRun) -> Outcome:
-    """Train on the examples; resumes from the last checkpoint of an earlier, interrupted call."""
+def run_train(
+    config: Train,
+    seed: int,
+    first: Path,
+    open_session: Callable[[], Session],
+    run: StageRun,
+    teacher: Path | None = None,
+    teacher_tokens: int | None = None,
+) -> Outcome:
+    """Train on the examples; resumes from the last checkpoint of an earlier, interrupted call.
+
+    `teacher` runs beside the student where a loss needs it; it, or the one that gave the signals, knows
+    `teacher_tokens` token ids.
+    """
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -46,7 +62,10 @@ def run_train(config: Train, seed: int, first: Path, open_session: Callable[[], 
     out = folder / MODEL
     signals = run.inputs["soft_targets"].folder if "soft_targets" in run.inputs else None
     threads = max(1, session.threads // config.workers)
-    job = TrainJob(str(first), run.inputs["examples"].folder, signals, config, seed, str(out), threads)
+    job = TrainJob(
+        str(first), run.inputs["examples"].folder, signals, config, seed, str(out), threads,
+        str(teacher) if teacher else None, teacher_tokens,
+    )  # fmt: skip
     curve = _Curve(folder / CURVE, run.progress)
     with budget_ends_only_undone(out), Watch(curve.add) as watch:
         TorchTrainer(
@@ -68,8 +87,29 @@ def run_train(config: Train, seed: int, first: Path, open_session: Callable[[], 
     points = curve.points
     for checkpoints in folder.glob("train-*"):  # they have done their work
         shutil.rmtree(checkpoints)
-    facts = {"loss_curve": points, "tokens": sum(p["tokens"] for p in points), "steps": len(points)}
+    facts = {
+        "loss_curve": points, "tokens": sum(p["tokens"] for p in points), "steps": len(points),
+        "loss_shares": _shares(config, points), "teacher_rest": _teacher_rest(signals),
+    }  # fmt: skip
     return Outcome(rows=1, digest=folder_digest(out), facts=facts)
+
+
+def _shares(config: Train, points: list[dict[str, Any]]) -> dict[str, float]:
+    """What part of the objective each loss was, over the whole run."""
+    parts = {name: sum(c * p["losses"].get(name, 0.0) for p in points) for name, c in config.losses.items()}
+    whole = sum(parts.values())
+    return {name: round(part / whole, 4) for name, part in parts.items()} if whole else {}
+
+
+def _teacher_rest(signals: Folder | None) -> float | None:
+    """Mean mass of the teacher's distributions outside the captured candidates: how much of them 'kd' cannot see."""
+    if signals is None:
+        return None
+    mass, positions = 0.0, 0
+    for signal in rows_of(signals, SoftTargets):
+        mass += float(rest(signal).sum())
+        positions += len(signal.positions)
+    return round(mass / positions, 5) if positions else None
 
 
 @contextmanager

@@ -40,6 +40,7 @@ from pipelines.core.config.teachers import (
     VLLMTeacher,
 )
 from pipelines.core.config.training import (
+    KD,
     GivenStudent,
     Learn,
     PrunedStudent,
@@ -49,6 +50,7 @@ from pipelines.core.config.training import (
 )
 
 __all__ = [
+    "KD",
     "Answers",
     "AnyAnswers",
     "AnyInstructions",
