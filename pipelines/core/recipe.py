@@ -27,6 +27,7 @@ from pipelines.core.config import (
     Strict,
     Student,
     Teacher,
+    VLLMTeacher,
 )
 
 
@@ -121,8 +122,10 @@ def signal_teachers(student: Student) -> list[str]:
 
 def _check_student(student: Student, teachers: Mapping[str, Teacher]) -> None:
     """What needs a teacher's weights or distributions names one that has them."""
-    if student.train.losses.get("kd", 0) > 0 and not student.signals:
-        raise ValueError("student.train.losses has 'kd', so student.signals must name a teacher")
+    train = student.train
+    if (train.needs_signals or train.needs_teacher) and not student.signals:
+        needing = "kd" if train.has("kd") else "attention"
+        raise ValueError(f"student.train.losses has {needing!r}, so student.signals must name a teacher")
     init = student.init
     if isinstance(init, PrunedStudent) and not isinstance(teachers[init.teacher], LocalTeacher):
         raise ValueError(
@@ -135,6 +138,13 @@ def _check_student(student: Student, teachers: Mapping[str, Teacher]) -> None:
                 f"student.signals names {name!r}: an HTTP API or a record gives no full distributions over the "
                 "student's tokens; name a teacher of kind vllm, or http with `api: vllm`, or drop 'kd' and the signals"
             )
+    if train.needs_teacher and not (
+        isinstance(student.signals, str) and isinstance(teachers[student.signals], VLLMTeacher)
+    ):
+        raise ValueError(
+            f"student.signals is {student.signals!r}; what runs beside the student (for 'attention', or `kd: {{source: "
+            "online}`) is one teacher of kind vllm; name one, or take 'kd' as captured"
+        )
 
 
 StudentRecipe = Distil | Tune

@@ -1,6 +1,7 @@
 """Top-k distributions, packed small: uint32 ids and float16 log-probabilities.
 
-Knows the layout of `SoftTargets` and its two directions. 6 bytes per candidate, so 384 bytes per token at k = 64.
+Knows the layout of `SoftTargets`, its two directions, and what it leaves out. 6 bytes per candidate, so 384 bytes per
+token at k = 64.
 """
 
 from typing import Any
@@ -33,3 +34,9 @@ def unpack(record: SoftTargets) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.f
     ids_PK = np.frombuffer(record.token_ids, dtype="<u4").reshape(shape).astype(np.int64)
     logprobs_PK = np.frombuffer(record.logprobs, dtype="<f2").reshape(shape).astype(np.float32)
     return ids_PK, logprobs_PK
+
+
+def rest(record: SoftTargets) -> npt.NDArray[np.float32]:
+    """The mass [P] that each distribution has outside its candidates; rounding may make it 0."""
+    mass_P: npt.NDArray[np.float32] = 1 - np.exp(unpack(record)[1]).sum(axis=1)
+    return mass_P.clip(min=0)

@@ -34,7 +34,8 @@ def stages(recipe: Distil, faculty: ClusterFaculty) -> list[Stage]:
     shown = own.examples(answers, tasks)
     teacher = recipe.student.signals
     assert not isinstance(teacher, dict), "the recipe lets one teacher give signals"
-    signals = [made.soft_targets("soft_targets", teacher, shown)] if teacher else []
+    captured = teacher if recipe.student.train.needs_signals else None
+    signals = [made.soft_targets("soft_targets", captured, shown)] if captured else []
     first = made.first(shown)
     trained = made.trained(shown, signals, first[-1])
     return [seed, *tasks, apart, answers, references, shown, *signals, *first, trained,

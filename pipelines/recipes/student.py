@@ -3,9 +3,10 @@
 Knows which settings enter each stage's key. Builds inert stages; starts nothing.
 """
 
+from cluster.models import Model
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import GivenStudent, PrunedStudent
-from pipelines.core.recipe import StudentRecipe
+from pipelines.core.recipe import StudentRecipe, signal_teachers
 from pipelines.core.stage import Outcome, Stage, StageRun
 from pipelines.generate.soft_targets import SoftTargetWork
 from pipelines.generate.work import run_rows
@@ -39,19 +40,35 @@ class StudentStages:
 
     def trained(self, shown: Stage, signals: list[Stage], first: Stage) -> Stage:
         train, seed = self._recipe.student.train, self._recipe.seed
-        template = self._recipe.student.learn.template
+        template, beside = self._recipe.student.learn.template, self._beside()
         config = {
             **train.model_dump(mode="json", exclude={"checkpoint_every", "workers", "zero_stage"}),
             "seed": seed,
+            "teacher": beside and beside.digest,
         }
         inputs = {"examples": shown, "init": first, **{stage.name: stage for stage in signals}}
 
         def run(stage: StageRun) -> Outcome:
             start = student.model_of(stage.inputs["init"])
             own = "" if template == "chat" else ChatTokenizer(str(start), template).template_source
-            return student.run_train(train, seed, start, lambda: self._faculty.session, stage, own)
+            folder = beside.folder() if beside else None
+            tokens = self._teacher_tokens()
+            return student.run_train(train, seed, start, lambda: self._faculty.session, stage, own, folder, tokens)
 
-        return Stage("student", 2, config, inputs, run, f"{train.epochs} epoch(s)")
+        return Stage("student", 3, config, inputs, run, f"{train.epochs} epoch(s)")
+
+    def _beside(self) -> Model | None:
+        """The teacher that runs in the training workers, where a loss needs one."""
+        name = self._recipe.student.signals
+        if not self._recipe.student.train.needs_teacher:
+            return None
+        assert isinstance(name, str), "the recipe lets one teacher run beside the student"
+        return self._faculty.model(name)
+
+    def _teacher_tokens(self) -> int | None:
+        """How many token ids the teachers know; those of several are the same, as preflight has seen."""
+        names = signal_teachers(self._recipe.student)
+        return max(self._faculty.tokenizer(names[0]).vocabulary().values()) + 1 if names else None
 
     def _student_init(self, shown: Stage) -> Stage:
         init = self._recipe.student.init

@@ -28,6 +28,7 @@ def stages(recipe: Tune, faculty: ClusterFaculty) -> list[Stage]:
     signals = [
         made.soft_targets(f"soft_targets_{teacher}", teacher, shown, sources)
         for teacher, sources in _sources_of(recipe).items()
+        if recipe.student.train.needs_signals
     ]
     first = made.first(shown)
     trained = made.trained(shown, signals, first[-1])

@@ -1,12 +1,13 @@
 """Attention kept inside each example of a pack, by computing one example after another.
 
-Knows transformers' attention interface. Does not know batches or losses. A mask over the whole pack says the same and
+Knows transformers' attention interface, and hands on queries and keys to whoever wants to compare attention
+(`losses/attention_maps.py`). Does not know batches or losses. A mask over the whole pack says the same and
 costs the square of the pack's length instead of the squares of its examples' (benchmarks/RESULTS.md has the step's
 times). Models whose layers look at anything but the whole past keep transformers' own masks.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,14 @@ from torch import Tensor, nn
 
 NAME = "tutelage_packed"
 SHORT = 512  # on CPU, up to this length plain matrix products are faster than torch's flash kernel's backward
+
+
+class Looked(NamedTuple):
+    """What one layer's attention is made of. G key heads serve H query heads."""
+
+    query_1HTD: Tensor
+    key_1GTD: Tensor
+    scaling: float
 
 
 def load(folder: str | Path, dtype: torch.dtype) -> Any:
@@ -28,9 +37,8 @@ def load(folder: str | Path, dtype: torch.dtype) -> Any:
 
 
 def lengths_for(model: Any, example_lengths: tuple[int, ...]) -> dict[str, Any]:
-    """What the model's forward has to be told of a pack, DeepSpeed around it or not."""
-    config = getattr(model, "module", model).config
-    return {"example_lengths": example_lengths} if config._attn_implementation == NAME else {}
+    """What the model's forward has to be told of a pack."""
+    return {"example_lengths": example_lengths} if model.config._attn_implementation == NAME else {}
 
 
 def packed(
@@ -41,15 +49,22 @@ def packed(
     attention_mask: Tensor | None,
     *,
     example_lengths: tuple[int, ...] | None = None,
+    looked: list[Looked] | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention within each example; [1, T, heads, width per head]. G key heads serve H query heads."""
+    """Causal attention within each example; [1, T, heads, width per head]. G key heads serve H query heads.
+
+    Where there is a list `looked`, each layer leaves its queries and keys there.
+    """
     assert attention_mask is None, "a pack was given a mask, and its examples' lengths"
     lengths = example_lengths or (query_1HTD.shape[2],)  # without them it is all one example
+    scaling = scaling or query_1HTD.shape[-1] ** -0.5
+    if looked is not None:
+        looked.append(Looked(query_1HTD, key_1GTD, scaling))
     parts = zip(*(x.split(lengths, dim=2) for x in (query_1HTD, key_1GTD, value_1GTD)), strict=True)
-    attended = [_attend(q, k, v, scaling or q.shape[-1] ** -0.5, dropout) for q, k, v in parts]
+    attended = [_attend(q, k, v, scaling, dropout) for q, k, v in parts]
     return torch.cat(attended, dim=2).transpose(1, 2), None
 
 

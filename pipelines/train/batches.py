@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pipelines.core.records import SoftTargets, TrainExample
 from pipelines.core.signals import unpack
-from pipelines.train.losses import ABSENT
+from pipelines.train.losses.top_k import ABSENT
 
 PADDED = 2 * ABSENT  # the log-probability of a candidate that is not there
 
@@ -30,6 +30,7 @@ class Batch:
     targets_N: Tensor
     weights_N: Tensor
     example_N: Tensor  # which of the pack's examples a token belongs to
+    ids: tuple[str, ...]  # of each example
     lengths: tuple[int, ...]  # tokens of each example
     component: tuple[str, ...]  # of each example
     signal_ids_NK: Tensor | None
@@ -95,6 +96,7 @@ def collate(examples: Sequence[TrainExample], signals: Mapping[str, SoftTargets]
         targets_N=ids_1T[0, positions_N],
         weights_N=torch.tensor(weights, dtype=torch.float32),
         example_N=torch.tensor(owner, dtype=torch.long),
+        ids=tuple(e.id for e in examples),
         lengths=tuple(len(e.token_ids) for e in examples),
         component=tuple(e.component for e in examples),
         signal_ids_NK=signal_ids_NK,

@@ -19,6 +19,8 @@ class TrainJob:
     out: str  # where rank 0 writes the trained Hugging Face folder
     threads: int  # CPU threads of each worker
     chat_template: str = ""  # what the student was taught with, where that is not its model's own
+    teacher: str | None = None  # the Hugging Face folder of one that runs beside the student
+    teacher_tokens: int | None = None  # how many token ids the teacher knows, of signals too
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from pipelines.train.batches import Batch
-from pipelines.train.step import logprobs_of
+from pipelines.train.head import run_body
 
 
 def layer_list(model: nn.Module) -> nn.ModuleList:
@@ -57,7 +57,7 @@ def layer_inputs(model: Any, stack: nn.ModuleList, batch: Batch) -> list[Tensor]
     """What each layer is given on this batch: hidden states [1, T, D]."""
     inputs: list[Tensor] = []
     hooks = [layer.register_forward_pre_hook(lambda _, args: inputs.append(args[0])) for layer in stack]
-    logprobs_of(model, batch)
+    run_body(model, batch)
     for hook in hooks:
         hook.remove()
     assert len(inputs) == len(stack), "a layer was not called with its hidden state first"

@@ -21,7 +21,10 @@ from pipelines.train.attention import load
 from pipelines.train.batches import Batch, collate, order, packs, share
 from pipelines.train.job import StepDone, TrainJob
 from pipelines.train.layers import layer_list
-from pipelines.train.step import counts, logprobs_of, loss_sums, objective
+from pipelines.train.learner import Learner
+from pipelines.train.neftune import noise
+from pipelines.train.references import Companions
+from pipelines.train.step import counts, objective
 
 
 def work(job: TrainJob, board: Any) -> None:
@@ -42,15 +45,16 @@ def work(job: TrainJob, board: Any) -> None:
     model = _load(job)
     learning = [p for p in model.parameters() if p.requires_grad]
     engine, *_ = deepspeed.initialize(
-        model=model, optimizer=_adamw(learning, job.config), config=_deepspeed_config(job.config),
+        model=Learner(model, job.config), optimizer=_adamw(learning, job.config), config=_deepspeed_config(job.config),
         dist_init_required=False,
     )  # fmt: skip
+    companions = _companions(job, engine.device)
     steps = order(len(examples), job.config.epochs, job.config.examples_per_step, job.seed)
     start = _resume(engine)
     for number in range(start, len(steps)):
         mine = [examples[i] for i in share(steps[number], rank, world)]
         rate = learning_rate(job.config, number, len(steps))
-        tokens, losses = _step(engine, mine, signals, job.config, rate, world)
+        tokens, losses = _step(engine, companions, mine, signals, job, number, rate, world)
         stop = False
         if rank == 0:
             stop = ray.get(board.tell.remote(StepDone(number + 1, len(steps), tokens, losses, rate)))
@@ -76,17 +80,19 @@ def learning_rate(config: Train, step: int, steps: int) -> float:
 
 def _step(
     engine: Any,
+    companions: Companions,
     mine: Sequence[TrainExample],
     signals: Mapping[str, SoftTargets],
-    config: Train,
+    job: TrainJob,
+    number: int,
     rate: float,
     world: int,
 ) -> tuple[int, dict[str, float]]:
     """One optimizer step over this rank's packs: (tokens of all ranks, mean loss of each component)."""
-    kd = config.losses.get("kd", 0) > 0
+    config = job.config
     coefficients = {str(name): value for name, value in config.losses.items()}
     names = sorted(coefficients)
-    local = counts(mine, signals, config.normalise, kd)
+    local = counts(mine, signals, config)
     mine_tokens = sum(len(e.token_ids) for e in mine)
     *counted, tokens = _summed([*(local.get(n, 0) for n in names), mine_tokens], engine.device)
     total = dict(zip(names, counted, strict=True))
@@ -98,7 +104,9 @@ def _step(
     for n in range(most):
         # A rank with fewer packs computes a weightless one: under ZeRO every forward is a collective.
         batch = (collate(rows[n], signals) if n < len(rows) else _weightless()).to(engine.device)
-        parts = loss_sums(logprobs_of(engine, batch), batch, config.normalise, kd)
+        # Under ZeRO 3 each chunk's head is a collective too.
+        chunks = _most(engine.module.chunks(batch), engine.device)
+        parts = engine(batch, companions.read(batch), _noise(engine.module, batch, job, number), chunks)
         engine.set_gradient_accumulation_boundary(n + 1 == most)
         # DeepSpeed divides gradients by the world size; N_c counts all ranks already.
         engine.backward(objective(parts, total, coefficients) * world, scale_wrt_gas=False)
@@ -107,6 +115,11 @@ def _step(
     engine.step()
     means = _summed([sums[n] for n in names], engine.device)
     return int(tokens), {n: m / total[n] for n, m in zip(names, means, strict=True) if total[n]}
+
+
+def _noise(learner: Learner, batch: Batch, job: TrainJob, step: int) -> torch.Tensor | None:
+    alpha, width = job.config.neftune_alpha, learner.student.config.hidden_size
+    return noise(batch, width, alpha, job.seed, step) if alpha else None
 
 
 def _weightless() -> Batch:
@@ -131,8 +144,20 @@ def _most(value: int, device: torch.device) -> int:
     return int(tensor[0])
 
 
+def _companions(job: TrainJob, device: torch.device) -> Companions:
+    def frozen(folder: str | None) -> Any:
+        return load(folder, _dtype(job.config)).requires_grad_(False).to(device) if folder else None
+
+    base = job.model if job.config.has("base_kl") else None
+    return Companions(job.config, frozen(job.teacher), frozen(base), job.teacher_tokens)
+
+
+def _dtype(config: Train) -> torch.dtype:
+    return torch.bfloat16 if config.precision == "bf16" else torch.float32
+
+
 def _load(job: TrainJob) -> Any:
-    model = load(job.model, torch.bfloat16 if job.config.precision == "bf16" else torch.float32)
+    model = load(job.model, _dtype(job.config))
     model.config.use_cache = False
     if job.config.freeze_embeddings:
         model.get_input_embeddings().requires_grad_(False)
@@ -186,7 +211,7 @@ def _export(engine: Any, job: TrainJob, rank: int) -> None:
     """A Hugging Face folder that `from_pretrained` and vLLM load as it is."""
     import deepspeed
 
-    model = engine.module
+    model = engine.module.student
     gathered = list(model.parameters()) if job.config.zero_stage == 3 else []
     with deepspeed.zero.GatheredParameters(gathered, enabled=bool(gathered)):
         if rank == 0:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.core.records import TrainExample
-from pipelines.train.attention import lengths_for
 from pipelines.train.batches import Batch, collate, packs
+from pipelines.train.head import run_body
 from pipelines.train.layers import Given, keep_layers, layer_list, replace_layers
 
 TOKENS_PER_PACK = 1024
@@ -117,12 +117,7 @@ class _Walk:
 
     def _run(self, layers: Sequence[nn.Module], batch: Batch) -> None:
         replace_layers(self._model, self._stack, layers)
-        self._model.base_model(
-            input_ids=batch.ids_1T,
-            position_ids=batch.position_ids_1T,
-            use_cache=False,
-            **lengths_for(self._model, batch.lengths),
-        )
+        run_body(self._model, batch)
         replace_layers(self._model, self._stack, self.layers)
 
 

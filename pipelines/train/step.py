@@ -1,66 +1,88 @@
-"""One batch's loss: a plain function of a model and tensors, with neither Ray nor DeepSpeed.
+"""How one batch's losses are weighed, summed and counted: plain functions, with neither Ray nor DeepSpeed.
 
-Knows how components are summed and counted. A step minimises Σ_c coef_c · (1/N_c) · Σ weight·loss, where N_c
-counts over all ranks and accumulation steps and never contains a weight; this file gives the sums and counts,
-and `objective` joins them once N_c is known.
+A step minimises Σ_c coef_c · (1/N_c) · Σ weight·loss, where N_c counts over all ranks and accumulation steps and never
+contains a weight. `terms` says which losses a batch has, `learner.py` gives their sums, `counts` the N_c, and
+`objective` joins them. Shape letters: N weighted tokens, n of those in one chunk, C components, V vocabulary.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from pipelines.core.config import Train
 from pipelines.core.records import TrainExample
-from pipelines.train.attention import lengths_for
 from pipelines.train.batches import Batch
-from pipelines.train.losses import cross_entropy, log_softmax, top_k_kl
+from pipelines.train.head import run_body
+from pipelines.train.losses.divergences import Divergence, cross_entropy, divergence, log_softmax
+from pipelines.train.references import Beside, Reference
 
-Normalise = Literal["global_token", "per_example"]
-KD = "kd"
+KD, ATTENTION, BASE_KL = "kd", "attention", "base_kl"
+
+
+@dataclass(frozen=True)
+class Term:
+    """One loss per token, and how much each token weighs in each of the components that it counts for."""
+
+    components: tuple[str, ...]
+    weights_CN: Tensor
+    loss: Callable[[Tensor, slice], Tensor]  # (the student's log-probabilities [n, V], which of the N) to [n]
+    unshifted: bool = False  # read one token too late
 
 
 def logprobs_of(model: Any, batch: Batch) -> Tensor:
-    """Log-probabilities [N, V] at the weighted tokens only: the LM head sees no other position."""
-    output = model(
-        input_ids=batch.ids_1T,
-        position_ids=batch.position_ids_1T,
-        use_cache=False,
-        logits_to_keep=batch.positions_N - 1,
-        **lengths_for(model, batch.lengths),
-    )
-    return log_softmax(output.logits[0])
+    """Log-probabilities [N, V] at the weighted tokens, all at once: for a few."""
+    hidden_TD, head = run_body(model, batch)
+    return log_softmax(head(hidden_TD[batch.positions_N - 1]))
 
 
-def loss_sums(logprobs_NV: Tensor, batch: Batch, normalise: Normalise, kd: bool) -> dict[str, Tensor]:
-    """Σ weight·loss of each component over this batch, on the graph.
+def terms(batch: Batch, beside: Beside, config: Train) -> list[Term]:
+    """Every loss of this batch that is one of distributions."""
+    weights_N = token_weights(batch, config)
+    names = tuple(sorted(set(batch.component)))
+    is_of_CN = torch.tensor([[c == name for c in batch.component] for name in names]).to(batch.example_N.device)
+    found = [
+        Term(
+            names,
+            weights_N * is_of_CN[:, batch.example_N],
+            lambda student_nV, rows: cross_entropy(student_nV, batch.targets_N[rows]),
+        )
+    ]
+    if config.has("kd") and beside.teacher is not None:
+        taught_N = weights_N * batch.has_signal_N if config.needs_signals else weights_N
+        how = divergence(config.kd.divergence, config.kd.beta, config.kd.temperature)
+        found.append(Term((KD,), taught_N[None], _compared(beside.teacher, how), config.unshifted))
+    if config.has("base_kl") and beside.base is not None:
+        found.append(Term((BASE_KL,), weights_N[None], _compared(beside.base, divergence("reverse"))))
+    return found
 
-    Under `per_example` each token's weight is divided by its example's weighted-token count, so that dividing by
+
+def weighed(found: Sequence[Term], student_nV: Tensor, rows: slice) -> Tensor:
+    """Σ weight·loss over these rows, of each term's components in order."""
+    return torch.cat([term.weights_CN[:, rows] @ term.loss(student_nV, rows) for term in found])
+
+
+def token_weights(batch: Batch, config: Train) -> Tensor:
+    """Weights [N]. Under `per_example` each is divided by its example's number of weighted tokens, so that dividing by
     the number of examples afterwards gives the mean of the examples' means.
     """
-    share_N = _example_share(batch) if normalise == "per_example" else torch.ones_like(batch.weights_N)
-    sums: dict[str, Tensor] = {}
-    for name in sorted(set(batch.component)):
-        is_of = torch.tensor([c == name for c in batch.component], device=batch.example_N.device)[batch.example_N]
-        weights_N = batch.weights_N * is_of * share_N
-        sums[name] = cross_entropy(logprobs_NV, batch.targets_N, weights_N)
-    if kd and batch.signal_ids_NK is not None and batch.signal_logprobs_NK is not None:
-        weights_N = batch.weights_N * batch.has_signal_N * share_N
-        sums[KD] = top_k_kl(logprobs_NV, batch.signal_ids_NK, batch.signal_logprobs_NK, weights_N)
-    return sums
+    if config.normalise == "global_token":
+        return batch.weights_N
+    sizes = torch.bincount(batch.example_N, minlength=len(batch.component))
+    return batch.weights_N / sizes[batch.example_N]
 
 
-def counts(
-    examples: Sequence[TrainExample], signals: Mapping[str, Any], normalise: Normalise, kd: bool
-) -> dict[str, int]:
+def counts(examples: Sequence[TrainExample], signals: Mapping[str, Any], config: Train) -> dict[str, int]:
     """This rank's share of N_c for one step: weighted tokens, or examples. Never a weight."""
     total: dict[str, int] = {}
+    everywhere = [name for name, on in ((ATTENTION, config.has("attention")), (BASE_KL, config.has("base_kl"))) if on]
     for example in examples:
-        tokens = sum(w > 0 for w in example.weights[1:])
-        size = 1 if normalise == "per_example" else tokens
-        total[example.component] = total.get(example.component, 0) + size
-        if kd and example.id in signals:
-            total[KD] = total.get(KD, 0) + size
+        size = 1 if config.normalise == "per_example" else sum(w > 0 for w in example.weights[1:])
+        taught = config.has("kd") and (not config.needs_signals or example.id in signals)
+        for name in (example.component, *everywhere, *([KD] if taught else [])):
+            total[name] = total.get(name, 0) + size
     return total
 
 
@@ -70,6 +92,5 @@ def objective(sums: Mapping[str, Tensor], total: Mapping[str, float], coefficien
     return torch.stack(parts).sum()
 
 
-def _example_share(batch: Batch) -> Tensor:
-    sizes = torch.bincount(batch.example_N, minlength=len(batch.component))
-    return 1.0 / sizes[batch.example_N].float()
+def _compared(reference: Reference, how: Divergence) -> Callable[[Tensor, slice], Tensor]:
+    return lambda student_nV, rows: how(*reference.beside(student_nV, rows))

@@ -6,8 +6,9 @@ Knows Ray Train, checkpoints on disk and the loss curve. The training itself is 
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,12 @@ from cluster.session import Session
 from pipelines.core.config import Train
 from pipelines.core.errors import BudgetReached, UserError
 from pipelines.core.hashing import file_digest, key_of
+from pipelines.core.parts import rows_of
 from pipelines.core.progress import Progress
+from pipelines.core.records import SoftTargets
+from pipelines.core.signals import rest
 from pipelines.core.stage import Done, Outcome, StageRun
+from pipelines.core.storage import Folder
 from pipelines.train.job import StepDone, TrainJob
 
 MODEL = "model"
@@ -41,10 +46,14 @@ def run_train(
     open_session: Callable[[], Session],
     run: StageRun,
     chat_template: str = "",
+    teacher: Path | None = None,
+    teacher_tokens: int | None = None,
 ) -> Outcome:
     """Train on the examples; resumes from the last checkpoint of an earlier, interrupted call.
 
     `chat_template` is what they were rendered with, where that is not the model's own; the student takes it along.
+    `teacher` runs beside the student where a loss needs it; it, or those that gave the signals, know `teacher_tokens`
+    token ids.
     """
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -56,7 +65,10 @@ def run_train(
     out = folder / MODEL
     signals = tuple(done.folder for role, done in run.inputs.items() if role.startswith("soft_targets"))
     threads = max(1, session.threads // config.workers)
-    job = TrainJob(str(first), run.inputs["examples"].folder, signals, config, seed, str(out), threads, chat_template)
+    job = TrainJob(
+        str(first), run.inputs["examples"].folder, signals, config, seed, str(out), threads, chat_template,
+        str(teacher) if teacher else None, teacher_tokens,
+    )  # fmt: skip
     curve = _Curve(folder / CURVE, run.progress)
     with budget_ends_only_undone(out), Watch(curve.add) as watch:
         TorchTrainer(
@@ -78,8 +90,27 @@ def run_train(
     points = curve.points
     for checkpoints in folder.glob("train-*"):  # they have done their work
         shutil.rmtree(checkpoints)
-    facts = {"loss_curve": points, "tokens": sum(p["tokens"] for p in points), "steps": len(points)}
+    facts = {
+        "loss_curve": points, "tokens": sum(p["tokens"] for p in points), "steps": len(points),
+        "loss_shares": _shares(config, points), "teacher_rest": _teacher_rest(signals),
+    }  # fmt: skip
     return Outcome(rows=1, digest=folder_digest(out), facts=facts)
+
+
+def _shares(config: Train, points: list[dict[str, Any]]) -> dict[str, float]:
+    """What part of the objective each loss was, over the whole run."""
+    parts = {name: sum(c * p["losses"].get(name, 0.0) for p in points) for name, c in config.losses.items()}
+    whole = sum(parts.values())
+    return {name: round(part / whole, 4) for name, part in parts.items()} if whole else {}
+
+
+def _teacher_rest(signals: Sequence[Folder]) -> float | None:
+    """Mean mass of the teacher's distributions outside the captured candidates: how much of them 'kd' cannot see."""
+    mass, positions = 0.0, 0
+    for signal in chain.from_iterable(rows_of(folder, SoftTargets) for folder in signals):
+        mass += float(rest(signal).sum())
+        positions += len(signal.positions)
+    return round(mass / positions, 5) if positions else None
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 Knows nothing of what is asserted about them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,13 @@ import torch
 from torch import Tensor
 
 from pipelines.core.chat import ChatTokenizer
+from pipelines.core.config import Train
 from pipelines.core.records import Answer, SoftTargets, TrainExample
 from pipelines.core.signals import pack
 from pipelines.train import examples
+from pipelines.train.batches import collate
+from pipelines.train.references import Companions
+from pipelines.train.step import terms, weighed
 
 _TALK = (  # (what the user says, what the model answers): lengths differ on purpose
     ("Name a colour.", "Red."),
@@ -73,5 +77,20 @@ def guesses() -> Callable[[int, int, int], Tensor]:
     def make(rows: int, vocabulary: int, seed: int) -> Tensor:
         values = np.random.default_rng(seed).normal(scale=2.0, size=(rows, vocabulary))
         return torch.log_softmax(torch.tensor(values, dtype=torch.float32), dim=-1)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def sums_of() -> Callable[..., dict[str, Tensor]]:
+    """Each component's sum, of log-probabilities [N, vocabulary] that no model made."""
+
+    def make(
+        logprobs_NV: Tensor, shown: Sequence[TrainExample], signals: Mapping[str, SoftTargets], config: Train
+    ) -> dict[str, Tensor]:
+        batch = collate(shown, signals)
+        found = terms(batch, Companions(config, None, None, None).read(batch), config)
+        names = [name for term in found for name in term.components]
+        return dict(zip(names, weighed(found, logprobs_NV, slice(0, len(logprobs_NV))), strict=True))
 
     return make

@@ -11,11 +11,14 @@ import torch
 from torch import Tensor
 
 from pipelines.core.chat import ChatTokenizer
+from pipelines.core.config import Train
 from pipelines.core.records import SoftTargets, TrainExample
 from pipelines.train.batches import collate, order, packs, share
-from pipelines.train.step import logprobs_of, loss_sums
+from pipelines.train.step import logprobs_of
 
+KD = Train(losses={"kd": 1.0})
 Guesses = Callable[[int, int, int], Tensor]
+Sums = Callable[..., dict[str, Tensor]]
 Teach = Callable[[TrainExample, Tensor, int], SoftTargets]
 
 
@@ -83,7 +86,7 @@ def test_a_signal_for_other_positions_is_refused(talk: list[TrainExample], guess
 
 
 def test_rows_without_a_signal_say_so_and_cost_nothing(
-    tokenizer: ChatTokenizer, talk: list[TrainExample], guesses: Guesses, teach: Teach
+    tokenizer: ChatTokenizer, talk: list[TrainExample], guesses: Guesses, teach: Teach, sums_of: Sums
 ) -> None:
     V = len(tokenizer.vocabulary())
     first, second = talk[0], talk[1]
@@ -92,24 +95,21 @@ def test_rows_without_a_signal_say_so_and_cost_nothing(
     batch = collate([first, second], {second.id: signal})
     assert batch.has_signal_N.tolist() == [0.0] * sizes[0] + [1.0] * sizes[1]
     logprobs_NV = guesses(sum(sizes), V, 2)
-    both = loss_sums(logprobs_NV, batch, "global_token", kd=True)["kd"]
-    alone = loss_sums(logprobs_NV[sizes[0] :], collate([second], {second.id: signal}), "global_token", kd=True)["kd"]
+    both = sums_of(logprobs_NV, [first, second], {second.id: signal}, KD)["kd"]
+    alone = sums_of(logprobs_NV[sizes[0] :], [second], {second.id: signal}, KD)["kd"]
     assert alone > 0.1
     assert both.item() == pytest.approx(alone.item(), rel=1e-5)
     assert collate([first, second], {}).has_signal_N.sum() == 0
 
 
 def test_signals_with_fewer_candidates_keep_their_loss_in_a_shared_pack(
-    tokenizer: ChatTokenizer, talk: list[TrainExample], guesses: Guesses, teach: Teach
+    tokenizer: ChatTokenizer, talk: list[TrainExample], guesses: Guesses, teach: Teach, sums_of: Sums
 ) -> None:
     V = len(tokenizer.vocabulary())
     pair = talk[:2]
     sizes = [sum(w > 0 for w in e.weights) for e in pair]
     students = [guesses(size, V, seed) for seed, size in enumerate(sizes)]
     signals = {e.id: teach(e, guesses(s, V, 7), k) for e, s, k in zip(pair, sizes, (3, 9), strict=True)}
-    alone = [
-        loss_sums(student, collate([e], signals), "global_token", kd=True)["kd"]
-        for e, student in zip(pair, students, strict=True)
-    ]
-    both = loss_sums(torch.cat(students), collate(pair, signals), "global_token", kd=True)["kd"]
+    alone = [sums_of(student, [e], signals, KD)["kd"] for e, student in zip(pair, students, strict=True)]
+    both = sums_of(torch.cat(students), pair, signals, KD)["kd"]
     assert both.item() == pytest.approx(sum(alone).item(), rel=1e-5)

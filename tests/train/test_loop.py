@@ -27,8 +27,10 @@ from pipelines.core.stage import Done, Outcome, StageRun
 from pipelines.core.storage import Folder
 from pipelines.train import student
 from pipelines.train.batches import collate, order
+from pipelines.train.learner import Learner
 from pipelines.train.loop import learning_rate
-from pipelines.train.step import counts, logprobs_of, loss_sums, objective
+from pipelines.train.references import Companions
+from pipelines.train.step import counts, objective
 
 pytestmark = pytest.mark.engine
 
@@ -103,16 +105,16 @@ def lesson(
 def by_torch(lesson: Lesson) -> Weights:
     """The weights after the same steps in plain torch: one example at a time, one process."""
     model = _load(lesson.model)
+    learner, companions = Learner(model, CONFIG), Companions(CONFIG, None, None, None)
     optimizer = torch.optim.AdamW(model.parameters(), betas=CONFIG.betas, weight_decay=CONFIG.weight_decay)
     coefficients = {str(name): value for name, value in CONFIG.losses.items()}
     for number, step in enumerate(order(len(lesson.examples), CONFIG.epochs, CONFIG.examples_per_step, SEED)):
         examples = [lesson.examples[i] for i in step]
-        total = counts(examples, lesson.signals, CONFIG.normalise, kd=True)
+        total = counts(examples, lesson.signals, CONFIG)
         optimizer.zero_grad()
         for example in examples:
             batch = collate([example], lesson.signals)
-            sums = loss_sums(logprobs_of(model, batch), batch, CONFIG.normalise, kd=True)
-            objective(sums, total, coefficients).backward()
+            objective(learner(batch, companions.read(batch)), total, coefficients).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CONFIG.clip)
         optimizer.param_groups[0]["lr"] = learning_rate(CONFIG, number, STEPS)
         optimizer.step()

@@ -43,6 +43,7 @@ from pipelines.core.config.teachers import (
     VLLMTeacher,
 )
 from pipelines.core.config.training import (
+    KD,
     GivenStudent,
     Learn,
     Method,
@@ -54,6 +55,7 @@ from pipelines.core.config.training import (
 )
 
 __all__ = [
+    "KD",
     "Answers",
     "AnyAnswers",
     "AnyInstructions",

@@ -1,6 +1,6 @@
 """The student: what it starts from and how it is trained."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -52,6 +52,53 @@ class Learn(Strict):
     )
 
 
+class KD(Strict):
+    """How `kd` compares the student's next-token distributions with the teacher's."""
+
+    divergence: Literal["forward", "reverse", "jsd"] = Field(
+        "forward", description="KL(teacher ‖ student), KL(student ‖ teacher), or between them as in arXiv 2306.13649"
+    )
+    beta: float | None = Field(None, gt=0, lt=1, description="of jsd: the teacher's share of the mixture")
+    temperature: float = Field(1.0, gt=0, le=20, description="of both; the loss is multiplied by its square")
+    source: Literal["captured", "online"] = Field(
+        "captured",
+        description="the top_k candidates of a pass before training, or the whole vocabulary, by the teacher beside "
+        "the student in every training worker",
+    )
+
+    @model_validator(mode="after")
+    def _beta_of_jsd(self) -> Self:
+        if (self.divergence == "jsd") != (self.beta is not None):
+            raise ValueError(
+                "beta (between 0 and 1; 0.5 is the symmetric one) goes with `divergence: jsd` and with no other; for "
+                "its two ends, where jsd is 0, write forward or reverse"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _captured_at_one(self) -> Self:
+        if self.source == "captured" and self.temperature != 1:
+            raise ValueError(
+                f"temperature ({self.temperature:g}) needs `source: online`: candidates are captured at 1, and how the "
+                "rest of the vocabulary would spread at another temperature is not among them"
+            )
+        return self
+
+    def in_words(self, top_k: int) -> str:
+        """What is compared with what, and what that leaves out."""
+        kind = {"forward": "KL(teacher ‖ student)", "reverse": "KL(student ‖ teacher)", "jsd": f"JSD at {self.beta}"}
+        if self.source == "online":
+            heat = f" at temperature {self.temperature:g}" if self.temperature != 1 else ""
+            return f"{kind[self.divergence]}{heat} over the whole vocabulary"
+        words = f"{kind[self.divergence]} over {top_k} candidates and all other tokens as one"
+        if self.divergence != "forward":
+            words += "; what the student does among the others goes unseen, so look at their mass (teacher_rest)"
+        return words
+
+
+Loss = Literal["answer", "kd", "attention", "base_kl"]
+
+
 class Train(Strict):
     """One pass of the one training loop. Sizes are in real (unpadded) tokens or in whole examples."""
 
@@ -72,36 +119,69 @@ class Train(Strict):
         0, ge=0, description="so many of the lowest layers stay as they are: below a gap they are the teacher's own"
     )
     normalise: Literal["global_token", "per_example"] = "global_token"
-    losses: dict[Literal["answer", "kd"], float] = Field(
-        default={"answer": 1.0}, description="coefficient of each loss component"
+    losses: dict[Loss, float] = Field(
+        default={"answer": 1.0},
+        description="coefficient of each: cross-entropy; the teacher's distributions; its attention maps; KL to the "
+        "model that the student was",
     )
-    top_k: int = Field(32, ge=1, le=1024, description="candidates kept per position for 'kd'")
+    kd: KD = KD()
+    top_k: int = Field(32, ge=1, le=1024, description="candidates kept per position for captured 'kd'")
+    unshifted: bool = Field(
+        False, description="to reproduce arXiv 2406.19112's released code: 'kd' and 'attention' read one token too late"
+    )
+    neftune_alpha: float = Field(
+        0.0, ge=0, le=100, description="noise on the embeddings in training (arXiv 2310.05914); 5 is usual, 0 is none"
+    )
     workers: int = Field(1, ge=1)
     zero_stage: Literal[0, 1, 2, 3] = 2
     precision: Literal["bf16", "fp32"] = "bf16"
     checkpoint_every: int = Field(50, ge=1, description="steps")
 
     @model_validator(mode="after")
-    def _something_to_learn(self) -> "Train":
+    def _something_to_learn(self) -> Self:
         if not any(value > 0 for value in self.losses.values()):
             raise ValueError("losses: at least one coefficient must be above 0")
         if any(value < 0 for value in self.losses.values()):
             raise ValueError("losses: a coefficient cannot be negative")
         return self
 
+    @model_validator(mode="after")
+    def _losses_meet(self) -> Self:
+        if self.kd != KD() and not self.has("kd"):
+            raise ValueError("kd says how the loss 'kd' is computed, and losses does not have it")
+        if self.unshifted and not (self.has("kd") or self.has("attention")):
+            raise ValueError("unshifted is about 'kd' and 'attention', and losses has neither")
+        if self.unshifted and self.has("kd") and self.kd.source == "captured":
+            raise ValueError("unshifted needs `kd: {source: online}`: what is captured predicts the right tokens")
+        return self
+
+    def has(self, loss: Loss) -> bool:
+        """Whether the student learns from it."""
+        return self.losses.get(loss, 0) > 0
+
+    @property
+    def needs_signals(self) -> bool:
+        """Whether a teacher's distributions are captured before training."""
+        return self.has("kd") and self.kd.source == "captured"
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether a teacher runs beside the student."""
+        return self.has("attention") or (self.has("kd") and self.kd.source == "online")
+
 
 class Student(Strict):
     init: Annotated[PrunedStudent | GivenStudent, Field(discriminator="kind")]
     learn: Learn = Learn()
     signals: str | dict[str, str] | None = Field(
-        None, description="the teacher whose distributions 'kd' learns from; or, for each source of data, which"
+        None, description="the teacher that 'kd' and 'attention' learn from; or, for each source of data, which"
     )
     refit: Refit | None = None
     engine: Engine = Engine()
     train: Train = Train()
 
     @model_validator(mode="after")
-    def _gaps_to_refit(self) -> "Student":
+    def _gaps_to_refit(self) -> Self:
         if self.refit and not isinstance(self.init, PrunedStudent):
             raise ValueError("refit is for a student of kind pruned: a given model has no gaps")
         return self

@@ -1,0 +1,1 @@
+"""Losses over weighted tokens: one number a token, in fp32 nats. Know no models, batches or ranks."""
