@@ -83,6 +83,18 @@ def test_all_samples_of_a_row_are_kept_together_and_fail_alone(
     assert len(faculty.asked) == 2 * ROWS  # the first samples were there
 
 
+def test_a_rows_samples_are_asked_next_to_each_other_so_that_its_prefix_is_reused(
+    make_faculty: MakeFaculty, source: Folder, stage_run: Run
+) -> None:
+    faculty = make_faculty()
+    answers(faculty, source, stage_run("answers"), samples=3)
+    asked = [(r.prompt, r.ordinal) for r in faculty.asked]  # type: ignore[union-attr]
+    for shard in (range(parts.SHARD_ROWS), range(parts.SHARD_ROWS, ROWS)):
+        prompts = [task.text for task in tasks(shard)]
+        its = [each for each in asked if each[0] in prompts]
+        assert its == [(prompt, sample) for prompt in prompts for sample in range(3)]
+
+
 def test_a_refused_row_is_dropped_with_its_reason_and_the_others_go_on(
     make_faculty: MakeFaculty, source: Folder, stage_run: Run
 ) -> None:
