@@ -66,7 +66,7 @@ class _Builder:
             tokenizer = ChatTokenizer(str(model.folder()), learn.template)
             return given_data.run(data, learn, seed, split, tokenizer, max_length, stage)
 
-        return Stage(given_data.STAGES[split], 1, config, {}, run)
+        return Stage(given_data.STAGES[split], 2, config, {}, run)
 
     def held_out_loss(self, apart: Stage, first: Stage, trained: Stage) -> Stage:
         teachers = [n for n in _sources_of(self._recipe) if isinstance(self._recipe.teachers[n], LocalTeacher)]
