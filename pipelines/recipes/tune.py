@@ -10,7 +10,7 @@ Knows which stage feeds which, and which settings enter each stage's key. Builds
 from pathlib import Path
 
 from pipelines.core.chat import ChatTokenizer
-from pipelines.core.config import Learn, LocalTeacher
+from pipelines.core.config import FakeTeacher, Learn, Teacher, VLLMTeacher
 from pipelines.core.recipe import Tune
 from pipelines.core.records import Split
 from pipelines.core.stage import Outcome, Stage, StageRun
@@ -41,6 +41,11 @@ def _sources_of(recipe: Tune) -> dict[str, frozenset[str]]:
     return {teacher: frozenset(s for s, t in told.items() if t == teacher) for teacher in dict.fromkeys(told.values())}
 
 
+def measurable(teacher: Teacher) -> bool:
+    """Whether its held-out loss is measured: that is done in one process, which has one GPU at most."""
+    return isinstance(teacher, FakeTeacher) or (isinstance(teacher, VLLMTeacher) and teacher.engine.gpus == 1)
+
+
 class _Builder:
     """What only this method has: examples of given data, and the loss on those that are held out."""
 
@@ -67,10 +72,10 @@ class _Builder:
             tokenizer = ChatTokenizer(str(model.folder()), learn.template)
             return given_data.run(data, learn, seed, split, tokenizer, max_length, stage)
 
-        return Stage(given_data.STAGES[split], 1, config, {}, run)
+        return Stage(given_data.STAGES[split], 2, config, {}, run)
 
     def held_out_loss(self, apart: Stage, first: Stage, trained: Stage) -> Stage:
-        teachers = [n for n in _sources_of(self._recipe) if isinstance(self._recipe.teachers[n], LocalTeacher)]
+        teachers = [name for name in _sources_of(self._recipe) if measurable(self._recipe.teachers[name])]
         config = {"teachers": {name: self._faculty.identity(name).digest for name in teachers}}
 
         def run(stage: StageRun) -> Outcome:

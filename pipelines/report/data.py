@@ -157,6 +157,7 @@ class Report:
     seconds: float
     recipe_yaml: str
     trains: bool = True  # False: the data is the result, there is no student
+    asks: bool = True  # False: nobody is asked for answers to held-out tasks
     headline: tuple[Headline, ...] = ()
     stages: tuple[StageRow, ...] = ()
     teachers: tuple[TeacherRow, ...] = ()

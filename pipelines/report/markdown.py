@@ -76,7 +76,7 @@ def _head(report: Report) -> str:
 def _student(report: Report) -> list[str]:
     return [
         *_part("Before, after, teacher", _scores(report)),
-        *_part("Answers side by side", [_sample(sample) for sample in report.samples]),
+        *(_part("Answers side by side", [_sample(sample) for sample in report.samples]) if report.asks else []),
     ]
 
 
@@ -174,7 +174,7 @@ def _rows(report: Report) -> list[str]:
     told = []
     for row in report.examples:
         task = f"{row.instruction}\n\n{row.input}" if row.input else row.instruction
-        born = ", ".join(map(escaped, row.parents)) or "no instruction: a seed"
+        born = ", ".join(map(escaped, row.parents)) or "no other: it was given"
         told += [
             fenced(task),
             fenced(row.answer),

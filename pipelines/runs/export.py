@@ -12,7 +12,7 @@ from pipelines.core.config import Evolved, FakeTeacher, Given, HTTPTeacher, OwnA
 from pipelines.core.errors import UserError
 from pipelines.core.hashing import canonical
 from pipelines.core.parts import rows_of
-from pipelines.core.recipe import DataRecipe, Recipe
+from pipelines.core.recipe import DataRecipe, Recipe, Tune
 from pipelines.core.records import Answer, Conversation, Instruction
 from pipelines.core.stage import Done
 from pipelines.core.storage import Folder
@@ -20,6 +20,7 @@ from pipelines.formats import ExportFormat, card, folder, write
 from pipelines.formats.card import Provenance, Step
 from pipelines.runs import api, written
 from pipelines.runs.reporting import versions
+from pipelines.train import given_data
 
 
 def export(
@@ -58,13 +59,33 @@ def _of_run(name: str, runs: str, overrides: Sequence[str]) -> Taken:
         runs = str(Path(name).resolve().parent)  # a run by its path, wherever its shelf is
     recipe, run_folder, stages = api.open_run(name, runs, overrides)
     done = {p.stage.name: p.done for p in runner.plan(stages, Folder(runs)) if p.done is not None}
-    if not isinstance(recipe, DataRecipe):
-        raise UserError(
-            f"{run_folder.name} writes no data (method {recipe.method}); what it trained on is yours already"
-        )
+    if isinstance(recipe, Tune):
+        return _of_tuned(recipe, run_folder.name, done)
     if "answers" not in done:
         raise UserError(f"{run_folder.name} in {runs} has no finished answers yet; `tutelage run` makes them")
     return _run_provenance(recipe, run_folder.name, done), done["answers"].manifest["rows"], _answered(done)
+
+
+def _of_tuned(recipe: Tune, run: str, done: Mapping[str, Done]) -> Taken:
+    """What a student was trained on: the rows that are neither held out nor dropped, as their sources have them."""
+    if "examples" not in done:
+        raise UserError(f"{run} has no finished examples yet; `tutelage run` makes them")
+    examples = done["examples"]
+    conversations = (row for _, row in given_data.trained_on(recipe.data, recipe.seed, examples))
+    apart = f"{recipe.data.held_out} prompts of each source are held out and are not here"
+    provenance = Provenance(
+        name=run,
+        teachers=(),
+        made=[
+            f"Recipe `{recipe.name}` (method {recipe.method}, seed {recipe.seed}), run `{run}`; {apart}.",
+            *(f"Source `{name}`: `{source.path}`." for name, source in recipe.data.sources.items()),
+        ],
+        filters=[f"Rows of more than {recipe.student.train.max_length} tokens: {recipe.student.learn.too_long}."],
+        steps=[Step("examples", examples.manifest["rows"], examples.manifest["dropped"])],
+        lineage="The sources' own: columns that their format does not know are kept in `extra`.",
+        written_with=_program(),
+    )
+    return provenance, examples.manifest["rows"], conversations
 
 
 def _answered(done: Mapping[str, Done]) -> Iterator[Conversation]:

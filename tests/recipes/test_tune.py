@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from pipelines.core import recipe_file
+from pipelines.core.config import FakeTeacher, GivenStudent, VLLMTeacher
 from pipelines.core.errors import UserError
 from pipelines.core.recipe import Tune, recipe_of
+from pipelines.core.storage import Folder
 from pipelines.recipes import tune
-from pipelines.runs import preflight
+from pipelines.runs import api, preflight
 from serving.faculty import ClusterFaculty
 
 
@@ -51,6 +54,28 @@ def test_each_teacher_scores_its_sources_only(data: dict[str, Any], tmp_path: Pa
     assert made["soft_targets_expert"].config["sources"] == ["shop"]
     assert made["soft_targets_reference"].config["sources"] == ["main"]
     assert {"soft_targets_expert", "soft_targets_reference"} <= made["student"].inputs.keys()
+
+
+def test_a_teacher_that_needs_several_gpus_is_not_measured() -> None:
+    one = {"kind": "vllm", "model": "m"}
+    two = VLLMTeacher.model_validate({**one, "engine": {"tensor_parallel_size": 2}})
+    assert tune.measurable(VLLMTeacher.model_validate(one))
+    assert not tune.measurable(two)
+
+
+@pytest.mark.parametrize("name", ["sft", "im", "kd", "dae"])
+def test_a_shipped_recipe_needs_nothing_but_what_ships(name: str, model: Path, runs: Folder) -> None:
+    recipe = recipe_file.load(name)
+    assert isinstance(recipe, Tune)
+    fakes = {teacher: FakeTeacher(kind="fake", model=str(model)) for teacher in recipe.teachers}
+    student = recipe.student
+    if isinstance(student.init, GivenStudent):
+        student = student.model_copy(update={"init": GivenStudent(kind="model", model=str(model))})
+    else:
+        student = student.model_copy(update={"init": student.init.model_copy(update={"layers": 3})})
+    planned = api.plan(recipe.model_copy(update={"teachers": fakes, "student": student}), runs.uri)
+    assert [row.stage.name for row in planned.stages][:2] == ["examples", "held_out_examples"]
+    assert any("examples and" in fact for fact in planned.facts)
 
 
 def test_a_method_changes_the_examples_and_not_what_is_measured(data: dict[str, Any]) -> None:

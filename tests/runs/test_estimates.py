@@ -1,7 +1,6 @@
 """What is told before a run starts, worked by hand; and the published recipes, planned without a model or a hub."""
 
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,10 +57,8 @@ def test_gpu_hours_are_told_where_all_sizes_are_known(recipe_data: dict[str, Any
 
 
 @pytest.mark.parametrize("name", PAPER)
-def test_a_published_recipe_is_planned_offline(name: str, runs: Folder, tmp_path: Path) -> None:
-    mine = tmp_path / "mine.jsonl"
-    mine.write_text("".join(f'{{"instruction": "Sell {n}.", "output": "Sold."}}\n' for n in range(100)))
-    made = recipe_file.load(name, [f"data.sources.domain.path={mine}"] if "dae" in name else [])
+def test_a_published_recipe_is_planned_offline(name: str, runs: Folder) -> None:
+    made = recipe_file.load(name)
     told = "\n".join(api.plan(made, runs.uri).facts)
     for words in (
         "not unpacked or downloaded yet",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from pipelines.core.chat import ChatTokenizer, Role
+from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Learn
 from pipelines.core.errors import UserError
 from pipelines.core.records import Conversation, Dropped, TrainExample
@@ -129,10 +129,16 @@ def test_what_fits_is_not_cut(tulu: ChatTokenizer) -> None:
     assert not made(talk(*TWO), tulu, Learn(too_long="cut"), 73).cut
 
 
-def test_before_the_first_content_nothing_is_learnt() -> None:
-    roles: list[Role] = ["template", "user", "template", "assistant", "end", "template"]
-    assert token_weights(roles, Learn(method="im-released")) == [0, 1, 1, 1, 1, 1]
-    assert token_weights(roles, Learn(method="im")) == [0, 1, 0, 1, 1, 0]
+def test_what_the_template_writes_behind_the_last_end_needs_no_room(tokenizer: ChatTokenizer) -> None:
+    whole = made(talk(*TWO), tokenizer, Learn(too_long="cut"))
+    assert len(rendered(talk(*TWO), tokenizer).ids) == len(whole.token_ids) + 1
+    assert made(talk(*TWO), tokenizer, Learn(too_long="cut"), len(whole.token_ids)) == whole
+
+
+def test_the_first_turns_of_a_cut_conversation_are_the_shorter_conversation(tokenizer: ChatTokenizer) -> None:
+    short = made(talk(*ONE), tokenizer, Learn())
+    cut = made(talk(*TWO), tokenizer, Learn(too_long="cut"), len(short.token_ids))
+    assert (cut.token_ids, cut.weights, cut.cut) == (short.token_ids, short.weights, True)
 
 
 def test_the_inst_template_takes_no_system_turn(folder: Path) -> None:

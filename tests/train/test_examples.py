@@ -7,8 +7,11 @@ import pytest
 
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Reasoning
-from pipelines.core.records import Answer
-from pipelines.train.examples import encode, make
+from pipelines.core.parts import rows_of, write_rows
+from pipelines.core.records import Answer, Instruction, TrainExample
+from pipelines.core.stage import StageRun
+from pipelines.core.storage import Folder
+from pipelines.train.examples import encode, make, run
 
 _PROMPT, _TEXT = "Name a colour.", "Deep red."
 
@@ -68,3 +71,22 @@ def test_thoughts_are_trained_on_as_the_beginning_of_the_answer(
     learnt = [id for id, weight in zip(example.token_ids, example.weights, strict=True) if weight]
     assert tokenizer.decode(learnt) == said
     assert encode(thought, tokenizer).token_ids == encode(answer(_PROMPT, _TEXT), tokenizer).token_ids
+
+
+def test_answers_to_a_task_and_to_its_rewritings_share_a_lineage(
+    tokenizer: ChatTokenizer, answer: Callable[..., Answer], runs: Folder, stage_run: Callable[..., StageRun]
+) -> None:
+    seed = Instruction("seed", "Name a colour.", "", "seed", "train", (), "", "")
+    rewritten = replace(seed, id="rewritten", origin="bootstrap", parents=("seed",), group="prompt")
+    again = replace(rewritten, id="again", parents=("rewritten",))  # its parent went no further than its own stage
+    write_rows(runs.child("evolved_1"), [rewritten], Instruction)
+    write_rows(runs.child("instructions"), [seed, again], Instruction)
+    answers = [replace(answer(_PROMPT, _TEXT), id=id, instruction_id=id) for id in ("seed", "again")]
+    write_rows(runs.child("answers"), answers, Answer)
+    inputs = {name: runs.child(name) for name in ("answers", "instructions", "evolved_1")}
+    stage = stage_run("examples", **inputs)
+    outcome = run(tokenizer, 500, None, stage)
+    assert [(e.instruction_id, e.lineage) for e in rows_of(stage.folder, TrainExample)] == [
+        ("seed", "seed"), ("again", "seed"),
+    ]  # fmt: skip
+    assert outcome.facts["cut"] == 0

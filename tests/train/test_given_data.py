@@ -79,3 +79,20 @@ def test_the_builtin_tasks_have_answers() -> None:
     rows, dropped = split_sources(data, seed=17)["train"]["main"]
     assert len(rows) > 150
     assert not dropped
+
+
+def test_one_file_s_rows_are_told_apart_by_their_own_flag(tmp_path: Path) -> None:
+    rows = [{**alpaca(n), "domain": n % 4 == 0, "kind": "a"} for n in range(20)] + [alpaca(99)]
+    path = file_of(tmp_path / "a.jsonl", rows)
+    sources = {
+        "shop": {"path": path, "where": {"domain": True, "kind": "a"}},
+        "general": {"path": path, "where": {"domain": False}},
+    }
+    halves = split_sources(Data.model_validate({"sources": sources, "held_out": 2}), seed=1)
+    taken = {name: {row.turns[0] for half in halves.values() for row in half[name][0]} for name in ("shop", "general")}
+    assert taken["shop"] == {alpaca(n)["instruction"] for n in range(0, 20, 4)}
+    assert taken["general"] == {alpaca(n)["instruction"] for n in range(20) if n % 4}
+    assert not any(half[name][1] for half in halves.values() for name in ("shop", "general"))
+    sources["shop"]["where"] = {"domain": "yes"}
+    with pytest.raises(UserError, match="0 good rows that `where` takes"):
+        split_sources(Data.model_validate({"sources": sources, "held_out": 2}), seed=1)

@@ -156,6 +156,9 @@ class Source(Strict):
     format: Literal["alpaca", "sharegpt", "messages", "self-instruct", "parquet", "hf"] | None = Field(
         None, description="of a file; without it, what the file looks like"
     )
+    where: dict[str, str | int | float | bool] = Field(
+        {}, description="only rows whose columns hold these values: the flag that tells a file's domains apart"
+    )
     limit: int | None = Field(None, ge=1, description="rows to take, drawn by the recipe's seed; all without it")
     weight: float = Field(1.0, gt=0, description="of each of its rows' losses")
 
