@@ -48,7 +48,7 @@ class _Builder(DataStages):
     def held_out(self, seed: Stage, pool: Stage) -> Stage:
         max_rouge_l = self._recipe.instructions.max_rouge_l
         config = {"max_rouge_l": max_rouge_l}
-        return Stage("held_out", 2, config, {"seeds": seed, "pool": pool}, partial(held_out.run, max_rouge_l))
+        return Stage("held_out", 3, config, {"seeds": seed, "pool": pool}, partial(held_out.run, max_rouge_l))
 
     def references(self, apart: Stage) -> Stage:
         """The teacher's own answers to the held-out tasks, asked for like the others. Loops stay: they are its own."""
@@ -141,7 +141,7 @@ class _Builder(DataStages):
             return evaluate.run(config, seed, marks, self._faculty.endpoints, teacher, students, stage)
 
         inputs = {"references": references, "init": first, "student": trained}
-        return Stage("evaluate", 3, content, inputs, run, "teacher, student before and after")
+        return Stage("evaluate", 4, content, inputs, run, "teacher, student before and after")
 
     def _served(self, name: str, stage: StageRun, role: str) -> Served:
         done = stage.inputs[role]
