@@ -1,6 +1,7 @@
 """Seconds to keep the new rows of a set: the pool, a loop over all pairs, and the original's. Prints Markdown tables.
 
     .venv/bin/python benchmarks/novelty.py ROWS.json [MORE.jsonl ...] [--threshold 0.7] [--all-pairs-to 10000]
+        [--sizes 1000 ...] [--write FOLDER]
 
 The files hold `instruction` or `messages` (the first is taken), as a JSON list or JSON lines. Larger sets are made of
 their words, seeded: a first-order Markov chain over the given prompts writes texts of their lengths and with their word
@@ -9,7 +10,8 @@ an eighth of its words replaced by words drawn from the prompts ("repeated": abo
 
 "All pairs" is rapidfuzz's `extractOne` over the kept texts' words, in C++; "original" is `rouge_score` in Python, as
 Self-Instruct has it, to 1,000 rows, where that package is installed (it is no dependency of ours). Every way must keep
-as many rows. Memory is what tracemalloc counts, without the texts.
+as many rows. Memory is what tracemalloc counts, without the texts. With `--write` nothing is measured: the sets become
+JSON lines in a folder, for `tutelage dedupe`.
 """
 
 import argparse
@@ -131,17 +133,30 @@ def bytes_per_row(texts: list[str], threshold: float) -> float:
     return size / len(kept)
 
 
+def write(folder: Path, sets: list[tuple[str, list[str]]]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, texts in sets:
+        lines = (json.dumps({"instruction": text}, ensure_ascii=False) + "\n" for text in texts)
+        with (folder / f"{name}-{len(texts)}.jsonl").open("w", encoding="utf-8") as file:
+            file.writelines(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", type=Path, nargs="+")
     parser.add_argument("--threshold", type=float, default=0.7)
     parser.add_argument("--all-pairs-to", type=int, default=10_000)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--write", type=Path)
     options = parser.parse_args()
     given = [prompt for file in options.files for prompt in prompts(file)]
     chain = Chain(given)
     has_original = importlib.util.find_spec("rouge_score") is not None
     sets = [("given", given)]
-    sets += [(how, make(n)) for n in SIZES for how, make in (("repeated", chain.repeated), ("new", chain.new))]
+    sets += [(how, make(n)) for n in options.sizes for how, make in (("repeated", chain.repeated), ("new", chain.new))]
+    if options.write:
+        write(options.write, sets)
+        return
     print("| set | rows | kept | pool | all pairs | original |\n|---|---|---|---|---|---|")
     for name, texts in sets:
         ways: list[Way | None] = [

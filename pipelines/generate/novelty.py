@@ -11,8 +11,9 @@ Candidates that met are bounded twice before the LCS decides:
 
 - count: what is common beyond c elements shared by the prefixes lies in the rest of one text, so the overlap is at
   most c + max(rest, other's rest);
-- sketch: an element flips one bit of 256, so two bags differ in no fewer elements than their sketches in bits
-  (Sandes et al., Bitmap filter, 2017): 2·overlap <= m + n - differing bits.
+- sketch: an element flips one bit of 1,024, so two bags differ in no fewer elements than their sketches in bits
+  (Sandes et al., Bitmap filter, 2017): 2·overlap <= m + n - differing bits. It says little about texts with many more
+  tokens than bits.
 
 The order is that of first sight, latest first: what is seen late is rare, and rare elements make short lists. It
 never changes, so the index is never rebuilt. Bounds and decision are the same division of integers by the same
@@ -34,7 +35,7 @@ from pipelines.generate.rouge import tokens
 Element = tuple[str, int]  # a word, and how often it stood in the text before
 Rows = NDArray[np.int32]
 
-_WORDS = 4  # of 64 bits in a sketch
+_WORDS = 16  # of 64 bits in a sketch
 _BITS = 64 * _WORDS
 
 
@@ -110,7 +111,7 @@ class Pool:
 
     def _differing_bits(self, rows: Rows, sketch: NDArray[np.uint64]) -> NDArray[np.int32]:
         sketches = np.frombuffer(self._sketches, np.uint64).reshape(-1, _WORDS).take(rows, axis=0)
-        by_word = np.bitwise_count(sketches ^ sketch).T.copy()  # numpy adds four long rows faster than many short ones
+        by_word = np.bitwise_count(sketches ^ sketch).T.copy()  # numpy adds few long rows faster than many short ones
         differing: NDArray[np.int32] = by_word.sum(axis=0, dtype=np.int32)
         return differing
 
@@ -140,7 +141,7 @@ class Pool:
 
 
 def _sketch(numbers: Collection[int]) -> NDArray[np.uint64]:
-    """The bag in 256 bits. Neighbouring numbers have bits of their own, so the commonest elements never collide."""
+    """The bag in 1,024 bits. Neighbouring numbers have bits of their own, so the commonest elements never collide."""
     bits = 0
     for number in numbers:
         bits ^= 1 << (number % _BITS)

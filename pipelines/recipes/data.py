@@ -36,7 +36,7 @@ class DataStages:
             "max_rouge_l": recipe.instructions.max_rouge_l,
         }
         run = partial(seeds.run, recipe.seeds, recipe.seed, recipe.instructions.max_rouge_l)
-        return Stage("seeds", 3, config, {}, run)
+        return Stage("seeds", 4, config, {}, run)
 
     def tasks(self, seed: Stage) -> list[Stage]:
         """The stages from the seeds to the tasks that are answered, which the last of them holds."""
@@ -61,7 +61,7 @@ class DataStages:
             return self._rows(work, config.teacher, name, stage)
 
         estimate = f"{config.samples} each, up to {config.sampling.max_tokens} tokens"
-        return Stage(name, 2, content, {"source": source}, run, estimate)
+        return Stage(name, 3, content, {"source": source}, run, estimate)
 
     def _instructions(self, seed: Stage) -> list[Stage]:
         config = self._recipe.instructions
@@ -79,7 +79,7 @@ class DataStages:
             "seed": self._recipe.seed,
         }
         run = partial(instructions.run, config, self._faculty, self._recipe.seed)
-        return Stage("instructions", 4, content, {"seeds": seed}, run, f"{config.target:,} new instructions")
+        return Stage("instructions", 5, content, {"seeds": seed}, run, f"{config.target:,} new instructions")
 
     def _evolved(self, config: Evolved, seed: Stage) -> list[Stage]:
         """Generations, each rewriting the one before, and all of them together."""
@@ -91,7 +91,7 @@ class DataStages:
             "filters": filters.content_key(config),
         }
         inputs = {stage.name: stage for stage in generations}
-        return [*generations[1:], Stage("instructions", 1, content, inputs, partial(evolved.gather, config))]
+        return [*generations[1:], Stage("instructions", 2, content, inputs, partial(evolved.gather, config))]
 
     def _generation(self, config: Evolved, number: int, source: Stage) -> Stage:
         name = f"evolved_{number}"
@@ -106,7 +106,7 @@ class DataStages:
             work = EvolveWork(name, self._faculty.identity(config.teacher), config, prompts)
             return self._rows(work, config.teacher, name, stage)
 
-        return Stage(name, 1, content, {"source": source}, run, "one rewriting each")
+        return Stage(name, 2, content, {"source": source}, run, "one rewriting each")
 
     def _instances(self, config: Instances, source: Stage) -> list[Stage]:
         """Passes 2 to 4 of Self-Instruct."""

@@ -51,7 +51,7 @@ class _Builder:
     def held_out(self, seed: Stage, pool: Stage) -> Stage:
         max_rouge_l = self._recipe.instructions.max_rouge_l
         config = {"max_rouge_l": max_rouge_l}
-        return Stage("held_out", 2, config, {"seeds": seed, "pool": pool}, partial(held_out.run, max_rouge_l))
+        return Stage("held_out", 3, config, {"seeds": seed, "pool": pool}, partial(held_out.run, max_rouge_l))
 
     def references(self, data: DataStages, apart: Stage) -> Stage:
         """The teacher's own answers to the held-out tasks, asked for like the others. Loops stay: they are its own."""

@@ -1,6 +1,7 @@
 """ROUGE-L against hand-worked values and against the textbook's own table."""
 
 import random
+import unicodedata
 
 import pytest
 
@@ -32,6 +33,40 @@ def test_f1_as_worked_out_by_hand(a: str, b: str, f1: float) -> None:
 def test_accents_and_vowel_signs_belong_to_their_word() -> None:
     assert tokens("हिन्दी में लिखो") == ["हिन्दी", "में", "लिखो"]
     assert len(tokens("cafe\u0301 noir")) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Über 12 Straßen, x2!", ["über", "12", "straßen", "x2"]),
+        ("snake_case", ["snake", "case"]),
+        ("写𠀀诗々〇", ["写", "𠀀", "诗", "々", "〇"]),
+        ("ア・イー ﾊﾟ", ["ア", "イ", "ー", "ﾊ", "ﾟ"]),  # the dot between is punctuation
+        ("か\u3099き", ["か\u3099", "き"]),  # a voicing mark of its own
+        ("GPT写诗2首", ["gpt", "写", "诗", "2", "首"]),
+        ("half \ud800 pair", ["half", "pair"]),
+    ],
+)
+def test_tokens_of_a_text(text: str, words: list[str]) -> None:
+    assert tokens(text) == words
+
+
+CJK = ("CJK UNIFIED", "CJK COMPATIBILITY IDEOGRAPH", "HIRAGANA", "KATAKANA", "HALFWIDTH KATAKANA", "HANGUL SYLLABLE",
+       "BOPOMOFO", "IDEOGRAPHIC ITERATION", "IDEOGRAPHIC CLOSING", "IDEOGRAPHIC NUMBER ZERO", "VERTICAL IDEOGRAPHIC",
+       "MASU MARK", "VERTICAL KANA", "HENTAIGANA", "HANGZHOU")  # fmt: skip
+
+
+def test_every_letter_and_digit_belongs_to_a_word_or_is_one_where_it_is_cjk() -> None:
+    for character in map(chr, [*range(0x20000), *range(0x20000, 0x323B0, 97)]):
+        if unicodedata.category(character)[0] == "M" or character.lower() != character:
+            continue
+        if not character.isalnum():
+            expected = ["x", "y"]
+        elif unicodedata.name(character, "").startswith(CJK):
+            expected = ["x", character, "y"]
+        else:
+            expected = [f"x{character}y"]
+        assert tokens(f"x{character}y") == expected, f"U+{ord(character):04X}"
 
 
 def longest_common_subsequence(a: list[str], b: list[str]) -> int:
