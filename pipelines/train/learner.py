@@ -6,6 +6,7 @@ student's weights; the models that it is compared with stay outside. Does not kn
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from pipelines.core.config import Train
@@ -25,6 +26,7 @@ class Learner(nn.Module):
     def __init__(self, student: Any, config: Train) -> None:
         super().__init__()
         self.student = student
+        self.components = tuple(sorted(str(name) for name in config.losses))
         self._config = config
 
     def chunks(self, batch: Batch) -> int:
@@ -32,6 +34,17 @@ class Learner(nn.Module):
         return chunks_for(len(batch.positions_N), self.student.config.vocab_size)
 
     def forward(
+        self, batch: Batch, beside: Beside = NOTHING, noise_1TD: Tensor | None = None, chunks: int | None = None
+    ) -> Tensor:
+        """The sums of `components` [C], 0 where this batch has none.
+
+        One tensor, whichever losses a batch has: ZeRO 3 gathers weights once more for every output of a module, and
+        all ranks must gather the same.
+        """
+        sums = self.sums(batch, beside, noise_1TD, chunks)
+        return torch.stack([sums.get(name, batch.weights_N.new_zeros(())) for name in self.components])
+
+    def sums(
         self, batch: Batch, beside: Beside = NOTHING, noise_1TD: Tensor | None = None, chunks: int | None = None
     ) -> dict[str, Tensor]:
         """Σ weight·loss of each component over this batch, on the graph. `noise_1TD` is added to the embeddings."""

@@ -106,7 +106,8 @@ def _step(
         batch = (collate(rows[n], signals) if n < len(rows) else _weightless()).to(engine.device)
         # Under ZeRO 3 each chunk's head is a collective too.
         chunks = _most(engine.module.chunks(batch), engine.device)
-        parts = engine(batch, companions.read(batch), _noise(engine.module, batch, job, number), chunks)
+        sums_C = engine(batch, companions.read(batch), _noise(engine.module, batch, job, number), chunks)
+        parts = dict(zip(engine.module.components, sums_C, strict=True))
         engine.set_gradient_accumulation_boundary(n + 1 == most)
         # DeepSpeed divides gradients by the world size; N_c counts all ranks already.
         engine.backward(objective(parts, total, coefficients) * world, scale_wrt_gas=False)

@@ -62,7 +62,7 @@ def complaint(file: str | Path, *overrides: str) -> str:
         ("model: somewhere", "modell: here", 4, "teachers.main.modell: there is no such key; did you mean 'model'?"),
         ("  target: 12", "  target: 0", 7, "instructions.target: Input should be greater than or equal to 1 (it is 0)"),
         ("    epochs: 1", "    betas: [0.9, x]", 16, "student.train.betas"),
-        ("    epochs: 1", "    losses: {answr: 1}", 16, "student.train.losses.answr: Input should be 'answer' or 'kd'"),
+        ("    epochs: 1", "    losses: {answr: 1}", 16, "student.train.losses.answr: Input should be 'answer', 'kd',"),
         ("  target: 12\n", "", 5, "instructions.target: this key is needed and is not there"),
         ("method: distil", "method: distill", 2, "method: there is no 'distill'; there is 'distil', 'generate'"),
         ("method: distil\n", "", None, "method: this key is needed and is not there"),

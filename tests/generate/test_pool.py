@@ -227,9 +227,9 @@ ray.cloudpickle.register_pickle_by_value(test_pool)
 with test_pool.session():
     tokenizer = test_pool.ChatTokenizer(sys.argv[3])
     stage = test_pool.Stage(pathlib.Path(sys.argv[2]), tokenizer, test_pool.Progress(out=io.StringIO()))
-    stage.run(test_pool.RIVERS, test_pool.Pool(min=2, max=2), latency_s=0.3)
+    stage.run(test_pool.RIVERS, test_pool.Pool(min=2, max=2), latency_s=1.0)
 """
-RIVERS = [f"List {n} rivers." for n in range(16 * parts.SHARD_ROWS)]
+RIVERS = [f"List {n} rivers." for n in range(32 * parts.SHARD_ROWS)]
 
 
 def drive(home: Path, model: Path) -> subprocess.Popen[bytes]:
@@ -249,10 +249,10 @@ def wait_for(seen: Callable[[], bool], driver: subprocess.Popen[bytes]) -> None:
 def test_driver_and_actors_killed_again_and_again_change_nothing(
     stage: Stage, tmp_path: Path, tokenizer: ChatTokenizer, tiny_model_folder: Path, quiet: Progress
 ) -> None:
-    """Five drivers die at random moments, and so do actors under the last."""
+    """Three drivers die at random moments, and so do actors under the last."""
     calm = Stage(tmp_path / "calm", tokenizer, quiet).calm(RIVERS)
     chance = random.Random(5)
-    for _ in range(5):
+    for _ in range(3):
         driver = drive(tmp_path, tiny_model_folder)
         wait_for(lambda: stage.lives() > 0, driver)  # its actors are up
         time.sleep(chance.uniform(0, 1.5))
@@ -341,6 +341,7 @@ def test_actors_in_groups_of_their_own_give_them_back(stage: Stage) -> None:
     with one_per_actor([{"CPU": 1}, {"CPU": 1}]) as resources:
         assert stage.run(tasks, Pool(min=2, max=2), resources=resources).rows == len(tasks)
         groups = [row for row in placement_group_table().values() if row["name"].startswith("pool-")]
-        assert [len(row["bundles"]) for row in groups] == [2, 2]
+        assert len(groups) >= 2  # an actor that Ray Data starts anew has another
+        assert {len(row["bundles"]) for row in groups} == {2}
     states = {row["state"] for row in placement_group_table().values() if row["name"].startswith("pool-")}
     assert states == {"REMOVED"}

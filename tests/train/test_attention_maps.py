@@ -71,7 +71,7 @@ def test_losses_and_gradients_are_those_of_transformers_maps(
     student, teacher = models
     config = CONFIG.model_copy(update={"unshifted": unshifted})
     batch = collate(talk[:3], {})
-    sums = Learner(student, config)(batch, Companions(config, teacher, None, None).read(batch))
+    sums = Learner(student, config).sums(batch, Companions(config, teacher, None, None).read(batch))
     student.zero_grad()
     sums["attention"].backward()
     name = "model.layers.1.self_attn.q_proj.weight"

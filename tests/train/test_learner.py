@@ -60,7 +60,7 @@ def _kl(p_NV: Tensor, q_NV: Tensor) -> float:
 
 def _sums(student: Any, config: Train, batch: Batch, teacher: Any = None, base: Any = None) -> dict[str, float]:
     with torch.no_grad():
-        sums = Learner(student, config)(batch, Companions(config, teacher, base, None).read(batch))
+        sums = Learner(student, config).sums(batch, Companions(config, teacher, base, None).read(batch))
     return {name: value.item() for name, value in sums.items()}
 
 
@@ -136,14 +136,14 @@ def test_a_padded_vocabulary_is_left_out_of_the_comparison_and_not_of_the_cross_
         for tokens in (V, None):
             online = _config(losses={"answer": 1, "kd": 1}, kd=ONLINE)
             told = Companions(online, teacher, None, tokens).read(batch)
-            plain = Learner(student, online)(batch, told)
-            wide = Learner(padded, online)(batch, told)
+            plain = Learner(student, online).sums(batch, told)
+            wide = Learner(padded, online).sums(batch, told)
             assert wide["kd"].item() == pytest.approx(plain["kd"].item(), abs=1e-4)
             assert wide["answer"] > plain["answer"] + 0.1
         captured = _config(losses={"kd": 1})
         batch = collate([FIVE], {FIVE.id: signal})
         told = Companions(captured, None, None, V).read(batch)
-        same = [Learner(m, captured)(batch, told)["kd"].item() for m in (student, padded)]
+        same = [Learner(m, captured).sums(batch, told)["kd"].item() for m in (student, padded)]
         assert same[0] == pytest.approx(same[1], abs=1e-4)
 
 
@@ -155,7 +155,8 @@ def test_a_teachers_padding_is_left_out_too(student: Any, teacher: Any, tiny_lla
     padded.resize_token_embeddings(V + 8, mean_resizing=False)
     with torch.no_grad():
         found = [
-            Learner(student, config)(batch, Companions(config, m, None, V).read(batch))["kd"] for m in (teacher, padded)
+            Learner(student, config).sums(batch, Companions(config, m, None, V).read(batch))["kd"]
+            for m in (teacher, padded)
         ]
     assert found[0].item() == pytest.approx(found[1].item(), abs=1e-4)
 
@@ -181,10 +182,10 @@ def test_chunks_change_neither_losses_nor_gradients(
     config = _config(losses={"answer": 0.3, "kd": 1, "base_kl": 0.2}, kd=kd)
     learner = Learner(student, config)
     beside = Companions(config, teacher if config.needs_teacher else None, teacher, None).read(batch)
-    whole = learner(batch, beside, chunks=1)
+    whole = learner.sums(batch, beside, chunks=1)
     wanted = _gradients(student, whole)
     for chunks in (2, 7, len(batch.positions_N) + 3):  # some are empty in the last
-        sums = learner(batch, beside, chunks=chunks)
+        sums = learner.sums(batch, beside, chunks=chunks)
         for name, value in sums.items():
             torch.testing.assert_close(value, whole[name], atol=1e-6, rtol=1e-6)
         for name, gradient in _gradients(student, sums).items():
@@ -197,7 +198,7 @@ def test_gradients_are_those_of_the_formula_over_a_plain_models_logits(
     config = _config(losses={"answer": 0.3, "kd": 1}, kd=ONLINE)
     batch = collate(talk, {})
     found = _gradients(
-        student, Learner(student, config)(batch, Companions(config, teacher, None, None).read(batch), chunks=3)
+        student, Learner(student, config).sums(batch, Companions(config, teacher, None, None).read(batch), chunks=3)
     )
     plain = AutoModelForCausalLM.from_pretrained(tiny_llama, dtype=torch.float32)
     sums = {"answer": torch.zeros(()), "kd": torch.zeros(())}
@@ -259,8 +260,8 @@ def test_noise_is_added_to_the_embeddings(student: Any, talk: list[TrainExample]
     width = student.config.hidden_size
     none, some = torch.zeros(1, batch.ids_1T.shape[1], width), torch.randn(1, batch.ids_1T.shape[1], width)
     with torch.no_grad():
-        plain = learner(batch)["answer"]
-        assert learner(batch, noise_1TD=none)["answer"].item() == pytest.approx(plain.item(), abs=1e-5)
+        plain = learner.sums(batch)["answer"]
+        assert learner.sums(batch, noise_1TD=none)["answer"].item() == pytest.approx(plain.item(), abs=1e-5)
         embedded = student.get_input_embeddings()(batch.ids_1T) + some
         total, start = 0.0, 0
         for example in talk[:2]:
@@ -268,13 +269,13 @@ def test_noise_is_added_to_the_embeddings(student: Any, talk: list[TrainExample]
             logits = student(inputs_embeds=embedded[:, start:stop]).logits[0, _predicting(example)]
             targets = torch.tensor([example.token_ids[t + 1] for t in _predicting(example)])
             total, start = total + F.cross_entropy(logits, targets, reduction="sum").item(), stop
-        assert learner(batch, noise_1TD=some)["answer"].item() == pytest.approx(total, abs=1e-3)
+        assert learner.sums(batch, noise_1TD=some)["answer"].item() == pytest.approx(total, abs=1e-3)
     assert abs(total - plain.item()) > 1
 
 
 def test_losses_of_nobody_are_absent(student: Any) -> None:
     config = _config(losses={"answer": 1, "kd": 1})
-    assert set(Learner(student, config)(collate([FIVE], {}), Beside())) == {"answer"}
+    assert set(Learner(student, config).sums(collate([FIVE], {}), Beside())) == {"answer"}
 
 
 def test_kd_of_the_loss_and_of_its_outcomes_are_one(student: Any, teach: Teach, guesses: Any) -> None:

@@ -114,7 +114,7 @@ def by_torch(lesson: Lesson) -> Weights:
         optimizer.zero_grad()
         for example in examples:
             batch = collate([example], lesson.signals)
-            objective(learner(batch, companions.read(batch)), total, coefficients).backward()
+            objective(learner.sums(batch, companions.read(batch)), total, coefficients).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CONFIG.clip)
         optimizer.param_groups[0]["lr"] = learning_rate(CONFIG, number, STEPS)
         optimizer.step()
