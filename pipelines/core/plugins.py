@@ -6,14 +6,16 @@ Only the recipe's author names code here; nothing that a model wrote is ever imp
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pipelines.core.errors import UserError
 from pipelines.core.hashing import file_digest
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -44,3 +46,21 @@ def load_function(name: str) -> Plugin:
     if source is None or not source.endswith(".py"):
         raise UserError(f"{name!r}: {module_name} has no source file, so its version cannot be told")
     return Plugin(name, function, file_digest(Path(source)))
+
+
+def by_name(names: Iterable[str], known: Mapping[str, F], key: str) -> list[F | Callable[..., Any]]:
+    """The functions of these names: known ones, and the user's own. UserError names the recipe's `key`."""
+    found: list[F | Callable[..., Any]] = []
+    for name in names:
+        if name in known:
+            found.append(known[name])
+        elif ":" in name:
+            found.append(load_function(name).call)
+        else:
+            raise UserError(f"{key}: {name!r} is none of {sorted(known)}, nor a module:function")
+    return found
+
+
+def content_key(names: Iterable[str]) -> list[str]:
+    """Names as they enter a stage's key: a function of the user's by its source."""
+    return [f"{name}@{load_function(name).digest}" if ":" in name else name for name in names]

@@ -11,6 +11,7 @@ from pipelines.core import reasoning
 from pipelines.core.config import Answers
 from pipelines.core.hashing import key_of
 from pipelines.core.records import Answer, Completion, Dropped, Instruction
+from pipelines.generate import quality
 from pipelines.generate.repetition import repeated_3grams
 from pipelines.generate.teacher import Request, TeacherId, write_request
 from pipelines.generate.work import sample_id
@@ -47,5 +48,7 @@ class AnswerWork:
             return Dropped(sample_id(row.id, sample), self.stage, "cut off", row.text, text[-200:])
         if (share := repeated_3grams(text)) > self.config.max_repetition:
             return Dropped(sample_id(row.id, sample), self.stage, "repeats itself", row.text, f"{share:.2f}: {text}")
+        if reason := quality.fault(row.as_prompt(), text, self.config.filters):
+            return Dropped(sample_id(row.id, sample), self.stage, reason, row.text, text)
         id = key_of("answer", row.id, said.id)
         return Answer(id, row.id, said.id, row.as_prompt(), text, said.finish_reason, sample, thoughts)

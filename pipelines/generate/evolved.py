@@ -4,7 +4,6 @@ Knows how a task is put to one of several prompts, and what tells that a rewriti
 of rows whose parents are the rows of the one before; `gather` puts them together with the tasks they come from.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,12 +15,12 @@ from pipelines.core.stage import Outcome, StageRun
 from pipelines.generate.filters import chain, first_reason
 from pipelines.generate.novelty import Pool
 from pipelines.generate.prompts import Prompt
+from pipelines.generate.quality import refuses
 from pipelines.generate.replies import one_line
 from pipelines.generate.rouge import rouge_l
 from pipelines.generate.teacher import Request, TeacherId, write_request
 
 STAGE = "instructions"
-_REFUSAL = re.compile(r"\W*(i'm |i am |we're )?(sorry|afraid)\b|\W*(i|we) (cannot|can't|can not)\b|\W*as an ai\b", re.I)
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class EvolveWork:
             return "cut off"
         if not text:
             return "empty"
-        if _REFUSAL.match(text):
+        if refuses(text):
             return "refusal"
         if any(marker in text.lower() for marker in markers):
             return "copies the prompt"

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from pipelines.core.config import Filtered
-from pipelines.core.errors import UserError
-from pipelines.core.plugins import load_function
+from pipelines.core.plugins import by_name
 
 Filter = Callable[[str], str | None]
 
@@ -47,20 +46,7 @@ def chain(config: Filtered) -> list[Filter]:
         "keywords": keywords,
         "start": start,
     }
-    filters: list[Filter] = []
-    for name in config.filters:
-        if name in known:
-            filters.append(known[name])
-        elif ":" in name:
-            filters.append(load_function(name).call)
-        else:
-            raise UserError(f"instructions.filters: {name!r} is none of {sorted(known)}, nor a module:function")
-    return filters
-
-
-def content_key(config: Filtered) -> list[str]:
-    """The filters as they enter the stage's key: a function of the user's by its source."""
-    return [f"{n}@{load_function(n).digest}" if ":" in n else n for n in config.filters]
+    return by_name(config.filters, known, "instructions.filters")
 
 
 def first_reason(text: str, filters: list[Filter]) -> str | None:

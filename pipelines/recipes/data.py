@@ -10,9 +10,10 @@ from pydantic import BaseModel
 
 from pipelines.core.config import Answers, Evolved, Given, Instances, Instructions
 from pipelines.core.errors import UserError
+from pipelines.core.plugins import content_key
 from pipelines.core.recipe import DataRecipe
 from pipelines.core.stage import Outcome, Stage, StageRun
-from pipelines.generate import evolved, filters, given, instructions, own_answers, seeds
+from pipelines.generate import evolved, filters, given, instructions, own_answers, quality, seeds
 from pipelines.generate.answers import AnswerWork
 from pipelines.generate.evolved import EvolveWork
 from pipelines.generate.instances import InstanceWork, TaskTypeWork
@@ -54,7 +55,12 @@ class DataStages:
 
     def asked(self, name: str, config: Answers, source: Stage) -> Stage:
         """Answers by a chat teacher."""
-        content = {**config.model_dump(mode="json", exclude={"teacher"}), "teacher": self._digest(config.teacher)}
+        quality.chain(config.filters)  # an unknown filter is the user's mistake, told before anything starts
+        content = {
+            **config.model_dump(mode="json", exclude={"teacher", "filters"}),
+            "filters": content_key(config.filters),
+            "teacher": self._digest(config.teacher),
+        }
 
         def run(stage: StageRun) -> Outcome:
             work = AnswerWork(name, config, self._faculty.identity(config.teacher))
@@ -73,7 +79,7 @@ class DataStages:
     def _rounds(self, config: Instructions, seed: Stage) -> Stage:
         content = {
             **config.model_dump(mode="json", exclude={"teacher", "max_rounds", "filters", "prompt"}),
-            "filters": filters.content_key(config),
+            "filters": content_key(config.filters),
             "prompt": InstructionPrompt.load(config.prompt).digest,
             "teacher": self._digest(config.teacher),
             "seed": self._recipe.seed,
@@ -88,7 +94,7 @@ class DataStages:
             generations.append(self._generation(config, number, generations[-1]))
         content = {
             **_plain(config, "kind", "min_words", "max_words", "max_rouge_l"),
-            "filters": filters.content_key(config),
+            "filters": content_key(config.filters),
         }
         inputs = {stage.name: stage for stage in generations}
         return [*generations[1:], Stage("instructions", 2, content, inputs, partial(evolved.gather, config))]

@@ -168,7 +168,8 @@ def _answer_filters(recipe: DataRecipe) -> list[str]:
     settings = recipe.answers
     if isinstance(settings, OwnAnswers):
         return ["Answers: a task without one is dropped."]
-    return [f"Answers: empty ones are dropped; of those that hit max_tokens, {settings.cut_off}."]
+    more = f" Dropped too: {', '.join(settings.filters)}." if settings.filters else ""
+    return [f"Answers: empty ones are dropped; of those that hit max_tokens, {settings.cut_off}.{more}"]
 
 
 def _instruction_filters(recipe: DataRecipe) -> list[str]:

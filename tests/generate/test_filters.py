@@ -6,7 +6,8 @@ import pytest
 
 from pipelines.core.config import Instructions
 from pipelines.core.errors import UserError
-from pipelines.generate.filters import chain, content_key, first_reason, keywords, length, start
+from pipelines.core.plugins import content_key
+from pipelines.generate.filters import chain, first_reason, keywords, length, start
 
 LONG = " ".join(["word"] * 151)
 
@@ -81,9 +82,9 @@ def test_a_filter_of_the_users_own_enters_the_key_by_its_source(
         (tmp_path / f"{name}.py").write_text(code)
     filters = chain(config("length", "own_filters_1:no_recipes"))
     assert first_reason("Bake some bread", filters) == "a recipe"
-    first, second, third = (content_key(config(f"own_filters_{n}:no_recipes"))[0].split("@")[1] for n in (1, 2, 3))
+    first, second, third = (content_key([f"own_filters_{n}:no_recipes"])[0].split("@")[1] for n in (1, 2, 3))
     assert first == second != third
-    assert content_key(config("length")) == ["length"]
+    assert content_key(["length"]) == ["length"]
 
 
 @pytest.mark.parametrize("name", ["lenght", "no_such_module:f"])

@@ -134,6 +134,11 @@ class Answers(Strict):
     max_repetition: float = Field(
         1.0, ge=0, le=1, description="an answer is dropped when a larger share of its 3-grams stood in it before"
     )
+    filters: tuple[str, ...] = Field(
+        (),
+        description="of refusal, echo, placeholder, lines, symbols, capitals, or a module:function of your own "
+        "(prompt, answer) -> reason or None",
+    )
     reasoning: Reasoning | None = Field(None, description="for teachers that think aloud; without it nothing is cut")
 
 
