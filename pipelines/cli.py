@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -189,19 +189,28 @@ def dedupe(
     source: Annotated[Path, typer.Argument(metavar="IN", help="JSON lines, or a JSON file that holds one list.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the kept rows go, as they were read.")],
     field: Annotated[str, typer.Option("--field", help="The text to compare.")] = "instruction",
-    threshold: Annotated[float, typer.Option("--threshold", help="Drop a row whose ROUGE-L F1 is above this.")] = 0.7,
+    threshold: Annotated[float, typer.Option("--threshold", help="Drop a row whose similarity is above this.")] = 0.7,
     dropped: Annotated[
         Path | None,
         typer.Option("--dropped", metavar="FILE", help="Where the dropped rows go, each with its reason and nearest."),
     ] = None,
+    method: Annotated[
+        Literal["rouge-l", "minhash", "embedding"],
+        typer.Option("--method", help="ROUGE-L F1; Jaccard of word triples, estimated; cosine of embeddings."),
+    ] = "rouge-l",
+    model: Annotated[
+        str | None, typer.Option("--model", help="Whose embeddings: a folder, or owner/name@COMMIT on the hub.")
+    ] = None,
 ) -> None:
-    """Drop the rows of a file that are near an earlier one, by ROUGE-L; the first of near ones is kept.
+    """Drop the rows of a file that are near an earlier one; the first of near ones is kept.
 
-    Exact: the same rows as comparing all pairs would keep. Lines that cannot be read are counted and dropped.
+    By ROUGE-L it is exact: the same rows as comparing all pairs would keep. Lines that cannot be read are counted and
+    dropped.
     """
     from pipelines.generate import dedupe as deduping
 
-    counts = deduping.dedupe(source, field, threshold, out, dropped, Progress())
+    make_pool = deduping.way(method, model)
+    counts = deduping.dedupe(source, field, threshold, out, dropped, Progress(), make_pool)
     typer.echo(f"{counts} in {counts.seconds:.1f} s\nkept rows: {out}")
 
 

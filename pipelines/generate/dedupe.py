@@ -1,9 +1,9 @@
 """A file of rows without those that are near an earlier one: `tutelage dedupe`.
 
 Knows JSON lines, and JSON files that hold one list of objects; which rows are read, kept or dropped and why; and that
-an output is there whole or not at all. What near means is the pool's to say (`novelty.Pool`). Rows are taken in the
-file's order, the first of near ones is kept. A line that cannot be read is dropped with its reason, and the rest goes
-on. Lines are counted from 1, in a list its items.
+an output is there whole or not at all. What near means is the pool's to say (`novelty.Pool`, or one of `alike`). Rows
+are taken in the file's order, the first of near ones is kept. A line that cannot be read is dropped with its reason,
+and the rest goes on. Lines are counted from 1, in a list its items.
 """
 
 import codecs
@@ -13,17 +13,22 @@ import os
 import time
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
+from cluster.models import resolve
 from pipelines.core.errors import UserError
 from pipelines.core.progress import Progress
+from pipelines.generate.alike import EmbeddingPool, MinHashPool, Seen, embedder
 from pipelines.generate.novelty import Pool
 
 _NO_FIELD = "no such field"
+
+Measure = Literal["rouge-l", "minhash", "embedding"]
+Way = Callable[[float, Iterable[str]], Seen]  # a threshold, and all texts that will come
 
 
 @dataclass(frozen=True)
@@ -72,12 +77,35 @@ class Counts:
             self.keys.update(row.value)
 
 
+def way(measure: Measure, model: str | None) -> Way:
+    """How rows are compared. UserError for a model that is missing, or that nothing asks for."""
+    if (measure == "embedding") != (model is not None):
+        words = "needs --model, whose embeddings are compared" if model is None else "has no use for --model"
+        raise UserError(f"--method {measure} {words}")
+    if measure == "minhash":
+        return lambda threshold, texts: MinHashPool(threshold)
+    if model is not None:
+        found = resolve(model, "--model")
+        return lambda threshold, texts: EmbeddingPool(threshold, texts, embedder(str(found.folder())))
+    return by_rouge_l
+
+
+def by_rouge_l(threshold: float, texts: Iterable[str]) -> Seen:
+    return Pool(threshold)
+
+
 def dedupe(
-    source: Path, text_field: str, threshold: float, out: Path, dropped: Path | None, progress: Progress
+    source: Path,
+    text_field: str,
+    threshold: float,
+    out: Path,
+    dropped: Path | None,
+    progress: Progress,
+    make_pool: Way = by_rouge_l,
 ) -> Counts:
     """Write the rows of `source` that are new to `out`, and the others with their reasons to `dropped`."""
     if not 0 < threshold <= 1:
-        raise UserError(f"--threshold {threshold:g}: give a ROUGE-L F1 above 0 and at most 1, for example 0.7")
+        raise UserError(f"--threshold {threshold:g}: give a similarity above 0 and at most 1, for example 0.7")
     _refuse_same_file({"the input": source, "--out": out, "--dropped": dropped})
     began = time.monotonic()
     rows, total = _rows(source)
@@ -85,7 +113,8 @@ def dedupe(
     with _whole(out, "--out") as kept_file, _whole(dropped, "--dropped") if dropped else nullcontext() as dropped_file:
         progress.begin("dedupe", total)
         try:
-            counts = _sift(rows, text_field, Pool(threshold), kept_file, dropped_file, progress)
+            pool = make_pool(threshold, (row.value[text_field] for row in _rows(source)[0] if _is_fit(row, text_field)))
+            counts = _sift(rows, text_field, pool, kept_file, dropped_file, progress)
         finally:
             progress.end()
         if not counts.kept:
@@ -97,7 +126,7 @@ def dedupe(
 def _sift(
     rows: Iterable[Row],
     text_field: str,
-    pool: Pool,
+    pool: Seen,
     kept_file: IO[bytes],
     dropped_file: IO[bytes] | None,
     progress: Progress,
@@ -115,7 +144,7 @@ def _sift(
     return counts
 
 
-def _judge(row: Row, text_field: str, pool: Pool, lines: "array[int]") -> Drop | None:
+def _judge(row: Row, text_field: str, pool: Seen, lines: "array[int]") -> Drop | None:
     """Why a row is dropped; None where it is new, and it is in the pool from now on."""
     if reason := row.reason or _unfit(row.value, text_field):
         return Drop(reason)
@@ -127,6 +156,10 @@ def _judge(row: Row, text_field: str, pool: Pool, lines: "array[int]") -> Drop |
         return None
     nearest = {"line": lines[near.row], "text": near.text}
     return Drop("same text" if near.text == text else "near", near.score, nearest)
+
+
+def _is_fit(row: Row, text_field: str) -> bool:
+    return not (row.reason or _unfit(row.value, text_field))
 
 
 def _unfit(value: Any, text_field: str) -> str:
