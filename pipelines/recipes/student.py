@@ -13,6 +13,8 @@ from pipelines.generate.work import run_rows
 from pipelines.train import initial, student
 from serving.faculty import ClusterFaculty
 
+_HOW_IT_RUNS = {"checkpoint_every", "workers", "zero_stage", "offload", "gradient_checkpointing"}  # changes no numbers
+
 
 class StudentStages:
     """Each method makes one stage out of the recipe. UserError for a file or model that is not there."""
@@ -42,7 +44,7 @@ class StudentStages:
         train, seed = self._recipe.student.train, self._recipe.seed
         template, beside = self._recipe.student.learn.template, self._beside()
         config = {
-            **train.model_dump(mode="json", exclude={"checkpoint_every", "workers", "zero_stage"}),
+            **train.model_dump(mode="json", exclude=_HOW_IT_RUNS),
             "seed": seed,
             "teacher": beside and beside.digest,
         }
@@ -55,7 +57,7 @@ class StudentStages:
             tokens = self._teacher_tokens()
             return student.run_train(train, seed, start, lambda: self._faculty.session, stage, own, folder, tokens)
 
-        return Stage("student", 3, config, inputs, run, f"{train.epochs} epoch(s)")
+        return Stage("student", 4, config, inputs, run, f"{train.epochs} epoch(s)")
 
     def _beside(self) -> Model | None:
         """The teacher that runs in the training workers, where a loss needs one."""

@@ -32,7 +32,7 @@ def stages(recipe: Tune, faculty: ClusterFaculty) -> list[Stage]:
     ]
     first = made.first(shown)
     trained = made.trained(shown, signals, first[-1])
-    return [shown, apart, *signals, *first, trained, own.held_out_loss(apart, first[-1], trained)]
+    return [shown, apart, *signals, *first, trained, own.held_out_loss(apart, first[0], trained)]
 
 
 def _sources_of(recipe: Tune) -> dict[str, frozenset[str]]:

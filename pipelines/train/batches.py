@@ -8,6 +8,7 @@ Shape letters: T tokens of a pack, N weighted tokens, K candidates.
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from torch import Tensor
 from pipelines.core.records import SoftTargets, TrainExample
 from pipelines.core.signals import unpack
 from pipelines.train.losses.top_k import ABSENT
+
+T = TypeVar("T")
 
 PADDED = 2 * ABSENT  # the log-probability of a candidate that is not there
 
@@ -53,8 +56,8 @@ def order(examples: int, epochs: int, per_step: int, seed: int) -> list[list[int
     return steps
 
 
-def share(step: Sequence[int], rank: int, world: int) -> list[int]:
-    """A rank's examples of one step; may be empty, and then that rank still takes part."""
+def share(step: Sequence[T], rank: int, world: int) -> list[T]:
+    """A rank's part of one step; may be empty, and then that rank still takes part."""
     return list(step[rank::world])
 
 

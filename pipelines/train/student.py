@@ -92,7 +92,7 @@ def run_train(
         shutil.rmtree(checkpoints)
     facts = {
         "loss_curve": points, "tokens": sum(p["tokens"] for p in points), "steps": len(points),
-        "loss_shares": _shares(config, points), "teacher_rest": _teacher_rest(signals),
+        "loss_shares": _shares(config, points), "teacher_rest": _teacher_rest(signals), **_best(points),
     }  # fmt: skip
     return Outcome(rows=1, digest=folder_digest(out), facts=facts)
 
@@ -102,6 +102,15 @@ def _shares(config: Train, points: list[dict[str, Any]]) -> dict[str, float]:
     parts = {name: sum(c * p["losses"].get(name, 0.0) for p in points) for name, c in config.losses.items()}
     whole = sum(parts.values())
     return {name: round(part / whole, 4) for name, part in parts.items()} if whole else {}
+
+
+def _best(points: list[dict[str, Any]]) -> dict[str, Any]:
+    """The step whose weights are the student's, where training was looked at."""
+    looks = [point for point in points if "validation" in point]
+    if not looks:
+        return {}
+    best = min(looks, key=lambda point: point["validation"])
+    return {"best_step": best["step"], "best_validation": best["validation"]}
 
 
 def _teacher_rest(signals: Sequence[Folder]) -> float | None:
@@ -135,7 +144,7 @@ def _run_options(session: Session, threads: int) -> dict[str, Any]:
     env = {"OMP_NUM_THREADS": str(threads)} | ({} if session.on_gpu else {"DS_ACCELERATOR": "cpu"})
     return {
         "checkpoint_config": CheckpointConfig(num_to_keep=1),
-        "failure_config": FailureConfig(max_failures=2),
+        "failure_config": FailureConfig(max_failures=3),
         "worker_runtime_env": {"env_vars": env},
     }
 
@@ -157,13 +166,25 @@ class _Curve:
         if not self._begun:
             self._begun = True
             self._progress.begin("student", done.steps, done.step - 1, unit="steps")
+        if done.suspects:
+            raise UserError(_no_number(done))
         losses = {name: round(value, 5) for name, value in done.losses.items()}
+        looked = {} if done.validation is None else {"validation": round(done.validation, 5)}
         self._by_step[done.step] = {
-            "step": done.step, "tokens": done.tokens, "losses": losses, "learning_rate": done.learning_rate,
+            "step": done.step, "tokens": done.tokens, "losses": losses, "learning_rate": done.learning_rate, **looked,
         }  # fmt: skip
         with self._file.open("a") as handle:
             handle.write(json.dumps(self._by_step[done.step]) + "\n")
         self._progress.advance(1, done.tokens)
+
+
+def _no_number(done: StepDone) -> str:
+    shown = ", ".join(done.suspects[:8]) + (" and others" if len(done.suspects) > 8 else "")
+    return (
+        f"training stopped before step {done.step}, as the loss of these examples is no number: {shown}. "
+        "`tutelage trace` shows them; a lower student.train.learning_rate or a longer warmup may help, or "
+        "precision: fp32. The same command goes on from the last checkpoint."
+    )
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:

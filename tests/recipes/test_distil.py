@@ -52,3 +52,10 @@ def test_trained_reasoning_changes_what_is_trained_on_and_kept_reasoning_does_no
     plain, kept, trained = (dict(examples(keep).config) for keep in (None, "keep", "train"))
     assert plain == kept
     assert trained["reasoning"] == {"open": "<think>", "close": "</think>", "opened": False, "keep": "train"}
+
+
+def test_before_is_the_student_as_it_was_pruned(recipe_data: dict[str, Any], model: Path) -> None:
+    """Refitting heals, as training does: both together are what came after."""
+    made = {stage.name: stage for stage in stages(recipe_data, student=recipe_data["student"] | {"refit": {}})}
+    assert made["evaluate"].inputs["init"] == made["student_init"]
+    assert made["student"].inputs["init"] == made["refit"]

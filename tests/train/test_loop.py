@@ -5,13 +5,17 @@ Ray or DeepSpeed, at the same examples and learning rates.
 """
 
 import io
+import json
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import psutil
 import pytest
 import torch
 from torch import Tensor
@@ -19,7 +23,7 @@ from torch import Tensor
 from cluster.session import Session, session
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Train
-from pipelines.core.errors import BudgetReached
+from pipelines.core.errors import BudgetReached, UserError
 from pipelines.core.parts import summary, write_rows
 from pipelines.core.progress import Budget, Progress
 from pipelines.core.records import SoftTargets, TrainExample
@@ -28,9 +32,10 @@ from pipelines.core.storage import Folder
 from pipelines.train import student
 from pipelines.train.batches import collate, order
 from pipelines.train.learner import Learner
-from pipelines.train.loop import learning_rate
 from pipelines.train.references import Companions
+from pipelines.train.schedule import learning_rate
 from pipelines.train.step import counts, objective
+from pipelines.train.validation import split
 
 pytestmark = pytest.mark.engine
 
@@ -217,6 +222,95 @@ def test_a_stopped_runs_curve_has_every_step_once(
     assert outcome.facts["tokens"] == alone[1].facts["tokens"]
     for ours, theirs in zip(outcome.facts["loss_curve"], alone[1].facts["loss_curve"], strict=True):
         assert ours["losses"] == pytest.approx(theirs["losses"], abs=1e-4)
+
+
+def test_workers_killed_three_times_end_where_the_undisturbed_run_ends(
+    ray_session: Session, lesson: Lesson, alone: tuple[Path, Outcome], tmp_path: Path
+) -> None:
+    """Ray Train starts them again, and they go on from the last checkpoint."""
+    killed: list[int] = []
+
+    def kill() -> None:
+        while len(killed) < 3 and not over.wait(0.01):
+            curve = tmp_path / student.CURVE
+            steps = [json.loads(line)["step"] for line in curve.read_text().splitlines()] if curve.exists() else []
+            if steps and steps[-1] >= (3, 7, 11)[len(killed)] and (workers := _workers()):
+                killed.append(workers[0].pid)
+                workers[0].kill()
+                workers[0].wait()
+
+    over = threading.Event()
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        with _quick_watch():
+            outcome = lesson.train(ray_session, tmp_path, CONFIG.model_copy(update={"checkpoint_every": 2}), Shown())
+    finally:
+        over.set()
+        killer.join()
+    assert len(set(killed)) == 3
+    ours, theirs = _exported(tmp_path), _exported(alone[0])
+    assert max((ours[name] - theirs[name]).abs().max() for name in theirs) <= 1e-6
+    assert [point["step"] for point in outcome.facts["loss_curve"]] == list(range(1, STEPS + 1))
+
+
+def _workers() -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if any("RayTrainWorker" in part for part in process.cmdline()):
+                found.append(process)
+    return found
+
+
+def test_the_weights_of_the_best_look_are_the_students(ray_session: Session, lesson: Lesson, tmp_path: Path) -> None:
+    """A rate that soon does harm, so that the best look is not the last and patience ends it."""
+    looks = {"share": 0.3, "every": 1, "patience": 2}
+    config = Train.model_validate(
+        CONFIG.model_dump() | {"validation": looks, "learning_rate": 0.02, "schedule": "constant", "workers": 2}
+    )
+    facts = lesson.train(ray_session, tmp_path, config, Shown()).facts
+    seen = {point["step"]: point["validation"] for point in facts["loss_curve"]}
+    assert facts["best_step"] == min(seen, key=seen.__getitem__) == max(seen) - 2
+    assert max(seen) < config.epochs * 2
+    apart = split(lesson.examples, config.validation, SEED)[1]
+    assert len(apart) >= 2
+    total = counts(apart, lesson.signals, config)
+    learner, companions = Learner(_load(tmp_path / student.MODEL), config), Companions(config, None, None, None)
+    with torch.no_grad():
+        batch = collate(apart, lesson.signals)
+        loss = objective(learner.sums(batch, companions.read(batch)), total, dict(config.losses))
+    assert facts["best_validation"] == pytest.approx(float(loss), abs=1e-3)
+
+
+def test_adapters_learn_in_place_of_the_weights(ray_session: Session, lesson: Lesson, tmp_path: Path) -> None:
+    config = Train.model_validate(
+        CONFIG.model_dump()
+        | {"lora": {"rank": 4, "targets": ("q_proj", "v_proj")}, "gradient_checkpointing": True, "epochs": 2,
+           "learning_rate": 5e-3, "workers": 2, "zero_stage": 3}
+    )  # fmt: skip
+    facts = lesson.train(ray_session, tmp_path, config, Shown()).facts
+    before, after = _weights(_load(lesson.model)), _exported(tmp_path)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {n for n in before if n.endswith(("q_proj.weight", "v_proj.weight"))}
+    curve = facts["loss_curve"]
+    first, last = (_mean(point["losses"].get("answer") for point in part) for part in (curve[:3], curve[-3:]))
+    assert last < first
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_names_the_examples(
+    ray_session: Session, lesson: Lesson, tmp_path: Path
+) -> None:
+    bad = lesson.examples[2]
+    signal = lesson.signals[bad.id]
+    poisoned = replace(signal, logprobs=np.full(len(signal.logprobs) // 2, np.nan, np.float16).tobytes())
+    signals = [poisoned if s.example_id == bad.id else s for s in lesson.signals.values()]
+    folder = Folder(str(tmp_path)).child("bad_signals")
+    write_rows(folder, signals, SoftTargets)
+    inputs = {**lesson.inputs, "soft_targets": Done(folder, lesson.inputs["soft_targets"].manifest)}
+    with pytest.raises(UserError, match=rf"loss of these examples is no number: .*{bad.id}"):
+        replace(lesson, inputs=inputs).train(ray_session, tmp_path / "out", CONFIG, Shown())
+    assert not (tmp_path / "out" / student.MODEL).exists()
 
 
 @contextmanager

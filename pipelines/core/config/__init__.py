@@ -46,12 +46,14 @@ from pipelines.core.config.training import (
     KD,
     GivenStudent,
     Learn,
+    LoRA,
     Method,
     PrunedStudent,
     Refit,
     Student,
     Template,
     Train,
+    Validation,
 )
 
 __all__ = [
@@ -72,6 +74,7 @@ __all__ = [
     "Instances",
     "Instructions",
     "Learn",
+    "LoRA",
     "LocalTeacher",
     "Method",
     "OwnAnswers",
@@ -93,5 +96,6 @@ __all__ = [
     "Template",
     "Train",
     "VLLMTeacher",
+    "Validation",
     "by_default",
 ]

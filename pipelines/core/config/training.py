@@ -99,6 +99,27 @@ class KD(Strict):
 Loss = Literal["answer", "kd", "attention", "base_kl"]
 
 
+class Validation(Strict):
+    """Looks, every so many steps, at examples that are not trained on; the weights of the best look are the student's.
+
+    Examples of one lineage stay on one side. What is looked at is the loss that is trained.
+    """
+
+    share: float = Field(0.1, gt=0, lt=1, description="of the examples")
+    every: int = Field(50, ge=1, description="steps; the last one is always followed by a look")
+    patience: int | None = Field(None, ge=1, description="training ends after so many looks in a row were no better")
+
+
+class LoRA(Strict):
+    """Low-rank adapters learn in place of the weights (arXiv 2106.09685), and are merged when training ends."""
+
+    rank: int = Field(16, ge=1, le=1024)
+    alpha: int = Field(32, ge=1)
+    targets: tuple[str, ...] | Literal["all-linear"] = Field(
+        "all-linear", description="names of linear layers, such as q_proj; all but the head without it"
+    )
+
+
 class Train(Strict):
     """One pass of the one training loop. Sizes are in real (unpadded) tokens or in whole examples."""
 
@@ -108,7 +129,11 @@ class Train(Strict):
     max_length: int = Field(1024, ge=8)
     learning_rate: float = Field(3e-4, gt=0, lt=1)
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps")
-    final_learning_rate: float = Field(0.1, ge=0, le=1, description="share of the peak, reached linearly")
+    schedule: Literal["linear", "cosine", "wsd", "constant", "ramp"] = Field(
+        "linear", description="how the rate falls after warm-up; wsd falls at the end only, a ramp rises to the end"
+    )
+    final_learning_rate: float = Field(0.1, ge=0, le=1, description="share of the peak that it falls to")
+    decay: float = Field(0.2, gt=0, le=1, description="of wsd: the share of the steps in which it falls")
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = Field(0.0, ge=0)
     clip: float = Field(1.0, gt=0)
@@ -132,8 +157,17 @@ class Train(Strict):
     neftune_alpha: float = Field(
         0.0, ge=0, le=100, description="noise on the embeddings in training (arXiv 2310.05914); 5 is usual, 0 is none"
     )
+    lora: LoRA | None = Field(None, description="train adapters in place of the weights")
+    validation: Validation | None = None
+    warm: bool = Field(
+        False, description="also write fp32 masters and AdamW's moments, `warm/`: what a probe of influence starts from"
+    )
     workers: int = Field(1, ge=1)
     zero_stage: Literal[0, 1, 2, 3] = 2
+    offload: bool = Field(
+        False, description="masters and moments live in the host's memory; needs a zero_stage above 0"
+    )
+    gradient_checkpointing: bool = Field(False, description="compute each layer again in the backward pass")
     precision: Literal["bf16", "fp32"] = "bf16"
     checkpoint_every: int = Field(50, ge=1, description="steps")
 
@@ -153,6 +187,18 @@ class Train(Strict):
             raise ValueError("unshifted is about 'kd' and 'attention', and losses has neither")
         if self.unshifted and self.has("kd") and self.kd.source == "captured":
             raise ValueError("unshifted needs `kd: {source: online}`: what is captured predicts the right tokens")
+        return self
+
+    @model_validator(mode="after")
+    def _engine_can(self) -> Self:
+        if self.offload and not self.zero_stage:
+            raise ValueError("offload needs a zero_stage of 1, 2 or 3: only what is sharded can be moved")
+        if self.gradient_checkpointing and self.has("attention"):
+            raise ValueError("gradient_checkpointing computes attention twice, so it does not go with 'attention'")
+        if self.lora and (self.freeze_embeddings or self.frozen_layers):
+            raise ValueError("lora leaves all weights as they are: drop freeze_embeddings and frozen_layers")
+        if self.warm and (self.lora or self.validation):
+            raise ValueError("warm is the state of all weights after the last step: it goes with no lora or validation")
         return self
 
     def has(self, loss: Loss) -> bool:
