@@ -7,10 +7,11 @@ from cluster.models import Model
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import GivenStudent, PrunedStudent
 from pipelines.core.recipe import StudentRecipe, signal_teachers
-from pipelines.core.stage import Outcome, Stage, StageRun
+from pipelines.core.stage import Done, Outcome, Stage, StageRun
 from pipelines.generate.soft_targets import SoftTargetWork
 from pipelines.generate.work import run_rows
-from pipelines.train import initial, student
+from pipelines.train import card, initial, student
+from pipelines.train.card import Origin
 from serving.faculty import ClusterFaculty
 
 _HOW_IT_RUNS = {"checkpoint_every", "workers", "zero_stage", "offload", "gradient_checkpointing"}  # changes no numbers
@@ -55,9 +56,17 @@ class StudentStages:
             own = "" if template == "chat" else ChatTokenizer(str(start), template).template_source
             folder = beside.folder() if beside else None
             tokens = self._teacher_tokens()
-            return student.run_train(train, seed, start, lambda: self._faculty.session, stage, own, folder, tokens)
+            outcome = student.run_train(train, seed, start, lambda: self._faculty.session, stage, own, folder, tokens)
+            made = stage.folder.local_path() / student.MODEL
+            card.write(made, self._origin(stage.inputs["init"]), train, stage.inputs["examples"], outcome.facts)
+            return outcome
 
         return Stage("student", 4, config, inputs, run, f"{train.epochs} epoch(s)")
+
+    def _origin(self, init: Done) -> Origin:
+        names, faculty = signal_teachers(self._recipe.student), self._faculty
+        teachers = {name: faculty.model(name).ref for name in names}
+        return Origin(faculty.origin(self._recipe.student.init).ref, teachers, init.manifest["facts"])
 
     def _beside(self) -> Model | None:
         """The teacher that runs in the training workers, where a loss needs one."""

@@ -23,6 +23,7 @@ from pipelines.core.records import SoftTargets
 from pipelines.core.signals import rest
 from pipelines.core.stage import Done, Outcome, StageRun
 from pipelines.core.storage import Folder
+from pipelines.train.card import CARD
 from pipelines.train.job import StepDone, TrainJob
 
 MODEL = "model"
@@ -195,5 +196,5 @@ def copy_tokenizer(source: Path, target: Path) -> None:
 
 
 def folder_digest(folder: Path) -> str:
-    """Digest of a model folder's files."""
-    return key_of(*[[f.name, file_digest(f)] for f in sorted(folder.iterdir()) if f.is_file()])
+    """Digest of a model folder's files, without its card."""
+    return key_of(*[[f.name, file_digest(f)] for f in sorted(folder.iterdir()) if f.is_file() and f.name != CARD])
