@@ -18,7 +18,15 @@ from cluster.models import Model, adapted, resolve, resolve_tokenizer
 from cluster.placement import one_per_actor
 from cluster.session import Session, session
 from pipelines.core.chat import ChatTokenizer
-from pipelines.core.config import Engine, GivenStudent, HTTPTeacher, LocalTeacher, PrunedStudent, VLLMTeacher
+from pipelines.core.config import (
+    Engine,
+    GivenStudent,
+    HTTPTeacher,
+    LocalTeacher,
+    PrunedStudent,
+    RandomStudent,
+    VLLMTeacher,
+)
 from pipelines.core.config import FakeTeacher as FakeSpec
 from pipelines.core.config import RecordedTeacher as RecordedSpec
 from pipelines.core.hashing import key_of
@@ -79,7 +87,7 @@ class ClusterFaculty:
         adapter = spec.adapter if isinstance(spec, VLLMTeacher) else None
         return adapted(base, adapter, f"teachers.{name}.adapter") if adapter else base
 
-    def origin(self, init: PrunedStudent | GivenStudent) -> Model:
+    def origin(self, init: PrunedStudent | GivenStudent | RandomStudent) -> Model:
         """What a student starts from. Its tokenizer and chat template render the student's examples."""
         if isinstance(init, GivenStudent):
             return resolve(init.model, "student.init.model")

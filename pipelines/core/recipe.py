@@ -21,6 +21,7 @@ from pipelines.core.config import (
     Learn,
     LocalTeacher,
     PrunedStudent,
+    RandomStudent,
     Reasoning,
     Seeds,
     SplitSeeds,
@@ -127,9 +128,9 @@ def _check_student(student: Student, teachers: Mapping[str, Teacher]) -> None:
         needing = "kd" if train.has("kd") else "attention"
         raise ValueError(f"student.train.losses has {needing!r}, so student.signals must name a teacher")
     init = student.init
-    if isinstance(init, PrunedStudent) and not isinstance(teachers[init.teacher], LocalTeacher):
+    if isinstance(init, PrunedStudent | RandomStudent) and not isinstance(teachers[init.teacher], LocalTeacher):
         raise ValueError(
-            f"student.init.teacher names {init.teacher!r}, whose weights are not here to be pruned; name a teacher "
+            f"student.init.teacher names {init.teacher!r}, whose model is not here to start from; name a teacher "
             "of kind vllm, or give a model of your own: student.init: {kind: model, model: ...}"
         )
     for name in signal_teachers(student):

@@ -3,9 +3,11 @@
 Knows which settings enter each stage's key. Builds inert stages; starts nothing.
 """
 
+from functools import partial
+
 from cluster.models import Model
 from pipelines.core.chat import ChatTokenizer
-from pipelines.core.config import GivenStudent, PrunedStudent
+from pipelines.core.config import GivenStudent, PrunedStudent, RandomStudent
 from pipelines.core.recipe import StudentRecipe, signal_teachers
 from pipelines.core.stage import Done, Outcome, Stage, StageRun
 from pipelines.generate.soft_targets import SoftTargetWork
@@ -87,12 +89,17 @@ class StudentStages:
         if isinstance(init, GivenStudent):
             return initial.given(model)
         config = {**init.model_dump(mode="json", exclude={"teacher"}), "teacher": model.digest}
+        if isinstance(init, RandomStudent):
+            return Stage("student_init", 1, {**config, "seed": self._recipe.seed}, {}, partial(self._random, init))
 
         def run(stage: StageRun) -> Outcome:
-            assert isinstance(init, PrunedStudent)
             return initial.run_prune(init, model.folder(), lambda: self._faculty.session, stage)
 
         return Stage("student_init", 2, config, {"examples": shown}, run)
+
+    def _random(self, init: RandomStudent, stage: StageRun) -> Outcome:
+        folder, seed = self._faculty.origin(init).folder(), self._recipe.seed
+        return initial.run_random(init, folder, seed, lambda: self._faculty.session, stage)
 
     def _refit(self, shown: Stage, first: Stage) -> Stage:
         init, config = self._recipe.student.init, self._recipe.student.refit

@@ -51,11 +51,11 @@ def of_student(recipe: StudentRecipe, faculty: ClusterFaculty) -> int:
     if isinstance(init, GivenStudent):
         return size(model)
     header = model.header()
-    return parameters({**header, "num_hidden_layers": init.layers}) if header else 0
+    return parameters({**header, **init.sizes}) if header else 0
 
 
 def memory(recipe: StudentRecipe, teachers: Mapping[str, int], student: int) -> list[str]:
-    """Bytes, roughly: served weights in 16 bits; training in mixed precision at 16 bytes a parameter."""
+    """Bytes, roughly: served weights in 16 bits; training at 16 bytes a parameter, 2 of those beside adapters."""
     facts = []
     for name, spec in recipe.teachers.items():
         if isinstance(spec, VLLMTeacher) and teachers[name]:
@@ -64,7 +64,8 @@ def memory(recipe: StudentRecipe, teachers: Mapping[str, int], student: int) -> 
             facts.append(f"memory: {name}'s engine about {2 * teachers[name] / GIB / parts + 1.5:.1f} GiB{each}")
     train = recipe.student.train
     if student:
-        worker = 16 * student / GIB / (train.workers if train.zero_stage else 1)
+        # Masters, moments and gradients of what is trained: all weights, or a few adapters beside them.
+        worker = (2 if train.lora else 16) * student / GIB / (train.workers if train.zero_stage else 1)
         facts.append(
             f"memory: student {student / 1e6:,.0f} M parameters, about {worker:.1f} GiB per training worker, before "
             "activations"

@@ -1,4 +1,4 @@
-"""The student's first weights: the teacher with layers removed, those that are left refitted, or a given model.
+"""The student's first weights: the teacher with layers removed, those left refitted; a given model; or random ones.
 
 Knows how these stages are placed on the cluster and what their manifests say. The search for layers is in `prune.py`,
 the least squares in `refit.py`. Output: `<stage>/model`, a Hugging Face folder.
@@ -14,7 +14,7 @@ from typing import Any
 from cluster.board import Watch
 from cluster.models import Model
 from cluster.session import Session
-from pipelines.core.config import PrunedStudent, Refit
+from pipelines.core.config import PrunedStudent, RandomStudent, Refit
 from pipelines.core.parts import rows_of
 from pipelines.core.records import TrainExample
 from pipelines.core.stage import Done, Outcome, Stage, StageRun
@@ -36,6 +36,14 @@ def run_refit(
     rows = _drawn(run.inputs["examples"], pruned.calibration_rows + config.rows)
     gone = run.inputs["init"].manifest["facts"]["removed_layers"]
     return _in_a_worker(_refit, (config, pruned, teacher, rows, gone), teacher, open_session, run)
+
+
+def run_random(
+    config: RandomStudent, teacher: Path, seed: int, open_session: Callable[[], Session], run: StageRun
+) -> Outcome:
+    """Draw weights for a model of the teacher's family, in other sizes."""
+    run.progress.begin("student_init", 1, unit="models")
+    return _in_a_worker(_draw, (config, teacher, seed), teacher, open_session, run)
 
 
 def given(model: Model) -> Stage:
@@ -97,6 +105,21 @@ def _prune(
         "removed_layers": [layer for layer, _ in removed],
         "kl_after_each": [round(harm, 4) for _, harm in removed],
     }
+
+
+def _draw(config: RandomStudent, teacher: Path, seed: int, shown: Callable[[int], None]) -> tuple[Any, dict[str, Any]]:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    made = AutoConfig.from_pretrained(teacher)
+    for name, value in config.sizes.items():
+        setattr(made, name, value)
+    if getattr(made, "layer_types", None):
+        made.layer_types = made.layer_types[: config.layers]
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(made, dtype=torch.float32).to(torch.bfloat16)
+    shown(1)
+    return model, {"parameters": sum(p.numel() for p in model.parameters())}
 
 
 def _refit(

@@ -24,6 +24,40 @@ class PrunedStudent(Strict):
     calibration_rows: int = Field(16, ge=1)
     calibration_tokens: int = Field(64, ge=8, description="tokens of each row that are measured")
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """What it changes in the teacher's config.json."""
+        return {"num_hidden_layers": self.layers}
+
+
+class RandomStudent(Strict):
+    """Random weights, drawn by the recipe's seed: a model of the teacher's family and tokens, in sizes of your own."""
+
+    kind: Literal["random"]
+    teacher: str
+    layers: int = Field(ge=1)
+    width: int = Field(ge=8, description="of hidden states; a multiple of heads")
+    heads: int = Field(ge=1)
+    key_heads: int | None = Field(None, ge=1, description="as many as heads without it")
+    inner: int | None = Field(None, ge=8, description="width of the feed-forward layers; 4 times the width without it")
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width ({self.width}) must be an even multiple of heads ({self.heads})")
+        if self.heads % (self.key_heads or self.heads):
+            raise ValueError(f"heads ({self.heads}) must be a multiple of key_heads ({self.key_heads})")
+        return self
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """What it changes in the teacher's config.json."""
+        return {
+            "num_hidden_layers": self.layers, "hidden_size": self.width, "num_attention_heads": self.heads,
+            "num_key_value_heads": self.key_heads or self.heads, "intermediate_size": self.inner or 4 * self.width,
+            "head_dim": self.width // self.heads,
+        }  # fmt: skip
+
 
 class GivenStudent(Strict):
     """A model of your own; to learn a teacher's distributions it must have the teacher's tokens."""
@@ -217,7 +251,7 @@ class Train(Strict):
 
 
 class Student(Strict):
-    init: Annotated[PrunedStudent | GivenStudent, Field(discriminator="kind")]
+    init: Annotated[PrunedStudent | GivenStudent | RandomStudent, Field(discriminator="kind")]
     learn: Learn = Learn()
     signals: str | dict[str, str] | None = Field(
         None, description="the teacher that 'kd' and 'attention' learn from; or, for each source of data, which"
