@@ -16,7 +16,8 @@ from pipelines.train import card, initial, student
 from pipelines.train.card import Origin
 from serving.faculty import ClusterFaculty
 
-_HOW_IT_RUNS = {"checkpoint_every", "workers", "zero_stage", "offload", "gradient_checkpointing"}  # changes no numbers
+# What changes no numbers.
+_HOW_IT_RUNS = {"checkpoint_every", "workers", "zero_stage", "offload", "gradient_checkpointing", "track"}
 
 
 class StudentStages:

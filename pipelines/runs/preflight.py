@@ -30,7 +30,7 @@ from pipelines.generate import seeds
 from pipelines.generate.prompts import InstructionPrompt, Prompt
 from pipelines.generate.teacher import Request, RequestFailed, score_request
 from pipelines.runs import estimates, sizes
-from pipelines.train import given_data
+from pipelines.train import given_data, track
 from serving.api import Api
 from serving.client import address
 from serving.faculty import ClusterFaculty
@@ -56,6 +56,7 @@ def local_facts(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[str]:
     facts += estimates.in_words(recipe, tasks)
     if isinstance(recipe, StudentRecipe):
         _check_layers(recipe, faculty)
+        track.check(recipe.student.train.track)
         if isinstance(recipe.student.init, GivenStudent):
             facts.append(f"student: starts from {_model_fact(faculty.origin(recipe.student.init))}")
         student = sizes.of_student(recipe, faculty)

@@ -183,7 +183,8 @@ def _loss_curve(done: dict[str, Done]) -> tuple[data.LossPoint, ...]:
     points, tokens = [], 0
     for p in done["student"].manifest["facts"]["loss_curve"] if "student" in done else []:
         tokens += p["tokens"]
-        points.append(data.LossPoint(p["step"], tokens, p["losses"], p["learning_rate"]))
+        looked = {"validation": p["validation"]} if "validation" in p else {}
+        points.append(data.LossPoint(p["step"], tokens, {**p["losses"], **looked}, p["learning_rate"]))
     return tuple(points)
 
 

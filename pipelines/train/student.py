@@ -7,7 +7,7 @@ Knows Ray Train, checkpoints on disk and the loss curve. The training itself is 
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from pipelines.core.stage import Done, Outcome, StageRun
 from pipelines.core.storage import Folder
 from pipelines.train.card import CARD
 from pipelines.train.job import StepDone, TrainJob
+from pipelines.train.track import Tracks
 
 MODEL = "model"
 CURVE = "curve.jsonl"
@@ -70,8 +71,10 @@ def run_train(
         str(first), run.inputs["examples"].folder, signals, config, seed, str(out), threads, chat_template,
         str(teacher) if teacher else None, teacher_tokens,
     )  # fmt: skip
-    curve = _Curve(folder / CURVE, run.progress)
-    with budget_ends_only_undone(out), Watch(curve.add) as watch:
+    settings = config.model_dump(mode="json", exclude_defaults=True)
+    tracks = Tracks(folder, run.folder.name, settings, config.track)
+    curve = _Curve(folder / CURVE, run.progress, tracks)
+    with closing(tracks), budget_ends_only_undone(out), Watch(curve.add) as watch:
         TorchTrainer(
             _on_worker,
             train_loop_config={"job": job, "board": watch.board},
@@ -153,8 +156,8 @@ def _run_options(session: Session, threads: int) -> dict[str, Any]:
 class _Curve:
     """The loss curve on disk, one line per step; a resumed run replaces the steps it does again."""
 
-    def __init__(self, file: Path, progress: Progress) -> None:
-        self._file, self._progress = file, progress
+    def __init__(self, file: Path, progress: Progress, tracks: Tracks) -> None:
+        self._file, self._progress, self._tracks = file, progress, tracks
         lines = file.read_text().splitlines() if file.is_file() else []
         self._by_step: dict[int, dict[str, Any]] = {p["step"]: p for p in map(json.loads, lines)}
         self._begun = False
@@ -176,6 +179,7 @@ class _Curve:
         }  # fmt: skip
         with self._file.open("a") as handle:
             handle.write(json.dumps(self._by_step[done.step]) + "\n")
+        self._tracks.log(self._by_step[done.step])
         self._progress.advance(1, done.tokens)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from pipelines.core.config import Train
 from pipelines.core.recipe import recipe_of
 
 
@@ -89,7 +90,7 @@ def test_what_needs_a_teachers_insides_names_one_that_has_them(
     assert recipe_of(changed(recipe_data, "answers.teacher", "big"))
     for key, words in (
         ("student.signals", "no full distributions over the student's tokens"),
-        ("student.init.teacher", "whose weights are not here to be pruned"),
+        ("student.init.teacher", "whose model is not here to start from"),
     ):
         with pytest.raises(ValidationError) as refused:
             recipe_of(changed(recipe_data, key, "big"))
@@ -110,3 +111,21 @@ def test_a_recipe_cannot_be_changed_after_reading(recipe_data: dict[str, Any]) -
     recipe = recipe_of(recipe_data)
     with pytest.raises(ValidationError):
         recipe.seed = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("train", "words"),
+    [
+        ({"offload": True, "zero_stage": 0}, "offload needs a zero_stage"),
+        ({"gradient_checkpointing": True, "losses": {"attention": 1.0}}, "computes attention twice"),
+        ({"lora": {}, "frozen_layers": 1}, "drop freeze_embeddings and frozen_layers"),
+        ({"lora": {}, "warm": True}, "goes with no lora"),
+        ({"validation": {}, "warm": True}, "goes with no lora or validation"),
+        ({"lora": {"rank": 0}}, "greater than or equal to 1"),
+        ({"validation": {"share": 1.0}}, "less than 1"),
+        ({"track": ["tensorboard"]}, "Input should be 'mlflow' or 'wandb'"),
+    ],
+)
+def test_training_settings_that_do_not_go_together_are_refused(train: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        Train.model_validate(train)

@@ -53,6 +53,7 @@ from pipelines.core.config.training import (
     Refit,
     Student,
     Template,
+    Tracker,
     Train,
     Validation,
 )
@@ -96,6 +97,7 @@ __all__ = [
     "Teacher",
     "Teaches",
     "Template",
+    "Tracker",
     "Train",
     "VLLMTeacher",
     "Validation",

@@ -131,6 +131,7 @@ class KD(Strict):
 
 
 Loss = Literal["answer", "kd", "attention", "base_kl"]
+Tracker = Literal["mlflow", "wandb"]
 
 
 class Validation(Strict):
@@ -204,6 +205,9 @@ class Train(Strict):
     gradient_checkpointing: bool = Field(False, description="compute each layer again in the backward pass")
     precision: Literal["bf16", "fp32"] = "bf16"
     checkpoint_every: int = Field(50, ge=1, description="steps")
+    track: tuple[Tracker, ...] = Field(
+        (), description="where the curve goes beside TensorBoard's files: mlflow, wandb (their settings: environment)"
+    )
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> Self:

@@ -1,0 +1,100 @@
+"""Where a training curve goes while it grows: TensorBoard files always, MLflow and Weights & Biases where asked for.
+
+Knows those three clients, each with its own settings from the environment (MLFLOW_TRACKING_URI, WANDB_API_KEY,
+WANDB_MODE), which are never read here. Runs in the driver. Does not know training.
+"""
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipelines.core.config import Tracker
+from pipelines.core.errors import UserError
+
+PROJECT = "tutelage"
+FOLDER = "tensorboard"
+
+
+class Sink(Protocol):
+    """Takes a step's figures."""
+
+    def log(self, values: Mapping[str, float], step: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Tracks:
+    """All sinks of one run, opened with its first figures."""
+
+    def __init__(self, folder: Path, name: str, settings: Mapping[str, Any], trackers: Sequence[Tracker]) -> None:
+        self._folder, self._name, self._settings, self._trackers = folder, name, settings, trackers
+        self._sinks: list[Sink] = []
+
+    def log(self, point: Mapping[str, Any]) -> None:
+        """A point of the curve: {step, tokens, losses: {name: value}, learning_rate, validation where looked at}."""
+        if not self._sinks:
+            self._sinks = [_TensorBoard(self._folder / FOLDER)]
+            self._sinks += [_SINKS[tracker](self._folder, self._name, self._settings) for tracker in self._trackers]
+        values = {f"loss/{name}": float(value) for name, value in point["losses"].items()}
+        values |= {name: float(point[name]) for name in ("tokens", "learning_rate", "validation") if name in point}
+        for sink in self._sinks:
+            sink.log(values, point["step"])
+
+    def close(self) -> None:
+        for sink in self._sinks:
+            sink.close()
+
+
+def check(trackers: Sequence[Tracker]) -> None:
+    """UserError for a client that is not installed."""
+    for tracker in trackers:
+        if importlib.util.find_spec(tracker) is None:
+            package = "mlflow-skinny" if tracker == "mlflow" else tracker
+            raise UserError(f"student.train.track: {tracker!r} is not installed; .venv/bin/pip install {package}")
+
+
+class _TensorBoard:
+    def __init__(self, folder: Path) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder), flush_secs=5)
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _MLflow:
+    def __init__(self, folder: Path, name: str, settings: Mapping[str, Any]) -> None:
+        import mlflow
+
+        mlflow.set_experiment(PROJECT)
+        self._mlflow = mlflow
+        mlflow.start_run(run_name=name)
+        mlflow.log_params(dict(settings))
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        self._mlflow.log_metrics(dict(values), step=step)
+
+    def close(self) -> None:
+        self._mlflow.end_run()
+
+
+class _WandB:
+    def __init__(self, folder: Path, name: str, settings: Mapping[str, Any]) -> None:
+        import wandb
+
+        self._run = wandb.init(project=PROJECT, name=name, config=dict(settings), dir=str(folder))
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        self._run.log(dict(values), step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+_SINKS: dict[Tracker, type[_MLflow] | type[_WandB]] = {"mlflow": _MLflow, "wandb": _WandB}
