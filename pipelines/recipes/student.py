@@ -14,6 +14,7 @@ from pipelines.generate.soft_targets import SoftTargetWork
 from pipelines.generate.work import run_rows
 from pipelines.train import card, initial, student
 from pipelines.train.card import Origin
+from pipelines.train.job import MODEL
 from serving.faculty import ClusterFaculty
 
 # What changes no numbers.
@@ -60,7 +61,7 @@ class StudentStages:
             folder = beside.folder() if beside else None
             tokens = self._teacher_tokens()
             outcome = student.run_train(train, seed, start, lambda: self._faculty.session, stage, own, folder, tokens)
-            made = stage.folder.local_path() / student.MODEL
+            made = stage.folder.local_path() / MODEL
             card.write(made, self._origin(stage.inputs["init"]), train, stage.inputs["examples"], outcome.facts)
             return outcome
 

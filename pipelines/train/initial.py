@@ -18,7 +18,8 @@ from pipelines.core.config import PrunedStudent, RandomStudent, Refit
 from pipelines.core.parts import rows_of
 from pipelines.core.records import TrainExample
 from pipelines.core.stage import Done, Outcome, Stage, StageRun
-from pipelines.train.student import MODEL, budget_ends_only_undone, copy_tokenizer, folder_digest
+from pipelines.train.job import MODEL
+from pipelines.train.student import budget_ends_only_undone, copy_tokenizer, folder_digest
 
 
 def run_prune(config: PrunedStudent, teacher: Path, open_session: Callable[[], Session], run: StageRun) -> Outcome:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pipelines.core.config import Train
 from pipelines.core.storage import Folder
 
+MODEL, BEST = "model", "model.best"  # folders of a training stage; the second only while it runs
+
 
 @dataclass(frozen=True)
 class TrainJob:

@@ -63,6 +63,15 @@ def export(engine: Any, job: TrainJob, out: Path, rank: int) -> None:
             os.replace(partial, out)
 
 
+def copy_model(source: Path, out: Path) -> None:
+    """The same model under another name. The source stays: a run that is killed now goes on and looks at it again."""
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(source, partial)
+    shutil.rmtree(out, ignore_errors=True)
+    os.replace(partial, out)
+
+
 def write_warm(engine: Any, folder: Path, steps_done: int, rank: int) -> None:
     """fp32 masters and AdamW's moments of every trained weight, by its name in the model, from any ZeRO stage.
 

@@ -19,7 +19,7 @@ from pipelines.core.records import SoftTargets, TrainExample
 from pipelines.train import adapters, keep
 from pipelines.train.attention import load
 from pipelines.train.batches import Batch, collate, order, packs, share
-from pipelines.train.job import StepDone, TrainJob
+from pipelines.train.job import BEST, StepDone, TrainJob
 from pipelines.train.layers import layer_list
 from pipelines.train.learner import Learner
 from pipelines.train.neftune import noise
@@ -122,7 +122,7 @@ class Rank:
         if not is_best_kept:
             keep.export(self.engine, self.job, out, self.number)
         elif self.number == 0:
-            self._best.replace(out)
+            keep.copy_model(self._best, out)
 
     def most(self, value: int) -> int:
         """The largest value of all ranks."""
@@ -132,8 +132,7 @@ class Rank:
 
     @property
     def _best(self) -> Path:
-        out = Path(self.job.out)
-        return out.with_name(f"{out.name}.best")
+        return Path(self.job.out).with_name(BEST)
 
     @property
     def _coefficients(self) -> dict[str, float]:

@@ -24,10 +24,9 @@ from pipelines.core.signals import rest
 from pipelines.core.stage import Done, Outcome, StageRun
 from pipelines.core.storage import Folder
 from pipelines.train.card import CARD
-from pipelines.train.job import StepDone, TrainJob
+from pipelines.train.job import BEST, MODEL, StepDone, TrainJob
 from pipelines.train.track import Tracks
 
-MODEL = "model"
 CURVE = "curve.jsonl"
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json",
@@ -92,8 +91,8 @@ def run_train(
             ),
         ).fit()
     points = curve.points
-    for checkpoints in folder.glob("train-*"):  # they have done their work
-        shutil.rmtree(checkpoints)
+    for done in (*folder.glob("train-*"), folder / BEST):  # checkpoints have done their work
+        shutil.rmtree(done, ignore_errors=True)
     facts = {
         "loss_curve": points, "tokens": sum(p["tokens"] for p in points), "steps": len(points),
         "loss_shares": _shares(config, points), "teacher_rest": _teacher_rest(signals), **_best(points),

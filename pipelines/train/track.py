@@ -78,9 +78,10 @@ class _MLflow:
         mlflow.log_params(dict(settings))
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        self._mlflow.log_metrics(dict(values), step=step)
+        self._mlflow.log_metrics(dict(values), step=step, synchronous=False)  # a slow server must not hold training
 
     def close(self) -> None:
+        self._mlflow.flush_async_logging()
         self._mlflow.end_run()
 
 

@@ -31,6 +31,7 @@ from pipelines.core.stage import Done, Outcome, StageRun
 from pipelines.core.storage import Folder
 from pipelines.train import student
 from pipelines.train.batches import collate, order
+from pipelines.train.job import MODEL
 from pipelines.train.learner import Learner
 from pipelines.train.references import Companions
 from pipelines.train.schedule import learning_rate
@@ -167,7 +168,7 @@ def test_loss_falls_and_the_curve_has_every_step_once(alone: tuple[Path, Outcome
 def test_the_output_is_a_model_folder_with_its_tokenizer(alone: tuple[Path, Outcome], lesson: Lesson) -> None:
     from transformers import AutoTokenizer
 
-    model = alone[0] / student.MODEL
+    model = alone[0] / MODEL
     assert alone[1].digest == student.folder_digest(model)
     assert _load(model).config.num_hidden_layers == 4
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
@@ -196,7 +197,7 @@ def interrupted(
     with _quick_watch(), pytest.raises(BudgetReached):
         # A checkpoint a step makes steps slow enough for the word to arrive before the last.
         lesson.train(ray_session, folder, CONFIG.model_copy(update={"checkpoint_every": 1}), first)
-    assert not (folder / student.MODEL).exists(), "all was done before the budget could stop it"
+    assert not (folder / MODEL).exists(), "all was done before the budget could stop it"
     assert first.begun == [(0, STEPS)]
     second = Shown()
     return folder, lesson.train(ray_session, folder, CONFIG, second), second
@@ -276,7 +277,7 @@ def test_the_weights_of_the_best_look_are_the_students(ray_session: Session, les
     apart = split(lesson.examples, config.validation, SEED)[1]
     assert len(apart) >= 2
     total = counts(apart, lesson.signals, config)
-    learner, companions = Learner(_load(tmp_path / student.MODEL), config), Companions(config, None, None, None)
+    learner, companions = Learner(_load(tmp_path / MODEL), config), Companions(config, None, None, None)
     with torch.no_grad():
         batch = collate(apart, lesson.signals)
         loss = objective(learner.sums(batch, companions.read(batch)), total, dict(config.losses))
@@ -310,7 +311,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_names_the_examples(
     inputs = {**lesson.inputs, "soft_targets": Done(folder, lesson.inputs["soft_targets"].manifest)}
     with pytest.raises(UserError, match=rf"loss of these examples is no number: .*{bad.id}"):
         replace(lesson, inputs=inputs).train(ray_session, tmp_path / "out", CONFIG, Shown())
-    assert not (tmp_path / "out" / student.MODEL).exists()
+    assert not (tmp_path / "out" / MODEL).exists()
 
 
 @contextmanager
@@ -332,7 +333,7 @@ def _weights(model: Any) -> Weights:
 
 
 def _exported(folder: Path) -> Weights:
-    return _weights(_load(folder / student.MODEL))
+    return _weights(_load(folder / MODEL))
 
 
 def _assert_close(found: Weights, wanted: Weights) -> None:
