@@ -100,8 +100,8 @@ class SoftTargets:
     """A teacher's top-k next-token distribution at an example's weighted tokens.
 
     Maker: `soft_targets`. Reader: `student`. For P positions and k candidates: `positions` are indices into
-    the example's tokens (the distribution predicts that token), `token_ids` is uint32 [P, k] little-endian,
-    `logprobs` float16 [P, k]; the tail's mass is 1 - sum(exp(logprobs)).
+    the example's tokens (the distribution predicts that token), `token_ids` is [P, k] little-endian in 2 or 3 bytes
+    each, `logprobs` float16 [P, k]; the tail's mass is 1 - sum(exp(logprobs)).
     """
 
     id: str  # hashes (teacher digest, example id, token ids, k)
