@@ -141,7 +141,7 @@ def _refit(
     calibration = Calibration(model, rows[: pruned.calibration_rows], pruned.calibration_tokens)
     kept = [layer for layer in range(_layers_of(teacher)) if layer not in gone]
     model = refit(model, kept, rows[pruned.calibration_rows :], config.ridge, shown)
-    return model, {"kl_after_refit": round(calibration.harm(model), 4)}
+    return model, {"removed_layers": gone, "kl_after_refit": round(calibration.harm(model), 4)}
 
 
 def _drawn(examples: Done, rows: int) -> list[TrainExample]:
