@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipelines.train.adapters import merged
 from pipelines.train.job import TrainJob
+from pipelines.train.lora import merged
 
 WARM = "warm"
 

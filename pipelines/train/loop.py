@@ -16,7 +16,7 @@ import torch
 from pipelines.core.config import Train
 from pipelines.core.parts import rows_of
 from pipelines.core.records import SoftTargets, TrainExample
-from pipelines.train import adapters, keep
+from pipelines.train import keep, lora
 from pipelines.train.attention import load
 from pipelines.train.batches import Batch, collate, order, packs, share
 from pipelines.train.job import BEST, StepDone, TrainJob
@@ -246,7 +246,7 @@ def _load(job: TrainJob) -> Any:
     config, model = job.config, load(job.model, _dtype(job.config))
     model.config.use_cache = False
     if config.lora:
-        adapters.add(model, config.lora)
+        lora.add(model, config.lora)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     if config.freeze_embeddings:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pipelines.core.config import LoRA
-from pipelines.train import adapters
+from pipelines.train import lora
 from pipelines.train.attention import load
 
 IDS = torch.tensor([[5, 17, 33, 41, 2]])
@@ -17,7 +17,7 @@ def test_merged_weights_say_what_the_adapted_model_says(
     targets: str | tuple[str, ...], tiny_llama: Path, tmp_path: Path
 ) -> None:
     model, plain = load(tiny_llama, torch.float32), load(tiny_llama, torch.float32)
-    adapters.add(model, LoRA(rank=4, alpha=12, targets=targets))
+    lora.add(model, LoRA(rank=4, alpha=12, targets=targets))
     learning = {name for name, p in model.named_parameters() if p.requires_grad}
     assert learning
     assert all(".lora_" in name for name in learning)
@@ -30,7 +30,7 @@ def test_merged_weights_say_what_the_adapted_model_says(
             if ".lora_" in name:
                 p.normal_(std=0.1)
         adapted = model(IDS, **lengths).logits
-    model.save_pretrained(tmp_path, state_dict=adapters.merged(model))
+    model.save_pretrained(tmp_path, state_dict=lora.merged(model))
     (weights,) = tmp_path.glob("*.safetensors")
     again = load(tmp_path, torch.float32)
     assert set(dict(again.named_parameters())) == set(dict(plain.named_parameters()))
