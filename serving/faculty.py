@@ -47,7 +47,7 @@ from serving.endpoints import DEFAULT_PORT, Endpoints, Served, held_port
 
 @dataclass
 class ClusterFaculty:
-    """The recipe's teachers on one cluster (see teacher.Faculty). Nothing starts before it is needed."""
+    """The recipe's teachers on one cluster (see generate.faculty). Nothing starts before it is needed."""
 
     recipe: Recipe
     address: str | None = None

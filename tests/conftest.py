@@ -129,7 +129,7 @@ def recipe_data(tiny_model_folder: Path) -> dict[str, Any]:
 
 
 class FakeFaculty:
-    """Teachers of kind `fake` in this process (see teacher.Faculty), and what they were asked.
+    """Teachers of kind `fake` in this process (see generate.faculty), and what they were asked.
 
     `says` writes a reply in the fake's place; `refuses` fails one request; `tarries` lets replies come in another
     order; after `dies_after` answers, given one at a time, the engine is gone and stays gone.

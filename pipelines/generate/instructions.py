@@ -19,12 +19,13 @@ from pipelines.core.parts import rows_of, summary, write_rows
 from pipelines.core.records import Completion, Dropped, Instruction
 from pipelines.core.stage import Outcome, StageRun
 from pipelines.generate.asking import Asking
+from pipelines.generate.faculty import Faculty
 from pipelines.generate.filters import Filter, chain, first_reason
 from pipelines.generate.ledger import Ledger
 from pipelines.generate.novelty import Pool
 from pipelines.generate.prompts import InstructionPrompt
 from pipelines.generate.replies import Candidate
-from pipelines.generate.teacher import Faculty, Request, RequestFailed, TeacherId, write_request
+from pipelines.generate.teacher import Request, RequestFailed, TeacherId, write_request
 from pipelines.generate.usage import Usage, usage
 
 STAGE = "instructions"

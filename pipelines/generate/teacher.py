@@ -1,22 +1,17 @@
 """What a teacher is: something that continues prompts and scores given text.
 
 Knows requests and the protocol. Does not know engines, actors or endpoints; those implement `Teacher`, and a
-`Faculty` says where a teacher runs. Stages see nothing else, so a new kind of teacher touches no stage.
+`faculty.Faculty` says where a teacher runs. Stages see nothing else, so a new kind of teacher touches no stage.
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Sampling
 from pipelines.core.hashing import key_of, seed_of
 from pipelines.core.records import Completion, SoftTargets
-
-if TYPE_CHECKING:
-    from pipelines.core.progress import Progress
-    from pipelines.generate.work import ShardRun
 
 
 @dataclass(frozen=True)
@@ -95,23 +90,6 @@ class Teacher(Protocol):
 
     async def score(self, request: ScoreRequest) -> SoftTargets:
         """Top-k distributions at the request's positions. Raises RequestFailed likewise."""
-        ...
-
-
-class Faculty(Protocol):
-    """Where teachers run. Maker: `serving.faculty`. The stages ask it and start nothing themselves."""
-
-    def identity(self, name: str) -> TeacherId: ...
-
-    def warm(self, name: str) -> AbstractAsyncContextManager[Teacher]:
-        """The teacher that stays up for the whole run: for rounds and small stages."""
-        ...
-
-    def over_shards(self, name: str, run: "ShardRun", requests: int, progress: "Progress") -> float:
-        """Run every shard on the warm teacher or, from `bulk_from` requests, on the pool.
-
-        Returns the seconds of start-up. Progress counts the shards' rows as they finish.
-        """
         ...
 
 

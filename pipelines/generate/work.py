@@ -6,18 +6,16 @@ request fails becomes Dropped, and the row's others go on.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from pipelines.core.parts import Shard, committed_files, cut, has_shard, read_shard, summary, total, write_shard
+from pipelines.core.parts import Shard, has_shard, read_shard, write_shard
 from pipelines.core.records import Dropped
-from pipelines.core.stage import Outcome, StageRun
 from pipelines.core.storage import Folder
-from pipelines.generate import engine_time
 from pipelines.generate.asking import Asking
 from pipelines.generate.ledger import Ledger
-from pipelines.generate.teacher import Faculty, Request, ScoreRequest, Teacher, TeacherId
-from pipelines.generate.usage import Usage, usage
+from pipelines.generate.teacher import Request, ScoreRequest, Teacher, TeacherId
+from pipelines.generate.usage import usage
 
 Row = TypeVar("Row")
 ENGINES = "engines"
@@ -59,7 +57,7 @@ class ShardRun:
     runs: Folder
     shards: tuple[Shard, ...]
 
-    def ledger(self) -> "Ledger[Any]":
+    def ledger(self) -> Ledger[Any]:
         return Ledger(self.runs, self.teacher, self.work.bought)
 
     def journal(self) -> Folder:
@@ -109,26 +107,6 @@ class ShardWorker(Generic[Row]):
         self._ledger.forget_recent(r.id for r in requests)
         bought = {record.id: record for record in asking.bought}
         return ShardDone(len(rows), usage(requests, bought).tokens)
-
-
-def run_rows(work: Work[Any], faculty: Faculty, teacher: str, stage: str, source: Folder, run: StageRun) -> Outcome:
-    """Run a whole row-wise stage: the shards that are not committed yet, then its summary."""
-    shards = cut(source)
-    committed = committed_files(run.folder)
-    todo = tuple(shard for shard in shards if shard.file not in committed)
-    everything = sum(s.stop - s.start for s in shards)
-    left = sum(s.stop - s.start for s in todo)
-    start_up = 0.0
-    run.progress.begin(stage, everything, everything - left)
-    if todo:
-        identity = faculty.identity(teacher)
-        job = ShardRun(work, stage, identity, source, run.folder, run.runs, todo)
-        start_up = faculty.over_shards(teacher, job, left, run.progress)
-        job.journal().delete()
-    rows, digest, dropped = summary(run.folder, work.writes)
-    cost = Usage(*(total(run.folder, part.name) for part in fields(Usage)))
-    facts = {"teacher": teacher, **cost.facts(), **engine_time.facts(run.folder.child(ENGINES))}
-    return Outcome(rows, digest, dropped, cost.prompt_tokens, cost.output_tokens, start_up, facts)
 
 
 def sample_id(row_id: str, sample: int) -> str:

@@ -16,10 +16,10 @@ from pipelines.core.stage import Outcome, Stage, StageRun
 from pipelines.generate import evolved, filters, given, instructions, own_answers, quality, seeds
 from pipelines.generate.answers import AnswerWork
 from pipelines.generate.evolved import EvolveWork
+from pipelines.generate.faculty import Faculty, run_rows
 from pipelines.generate.instances import InstanceWork, TaskTypeWork
 from pipelines.generate.prompts import InstructionPrompt, Prompt
-from pipelines.generate.teacher import Faculty
-from pipelines.generate.work import Work, run_rows
+from pipelines.generate.work import Work
 
 
 class DataStages:

@@ -8,7 +8,7 @@ Knows which stage feeds which. Builds inert stages; starts nothing.
 
 from pipelines.core.recipe import Generate
 from pipelines.core.stage import Stage
-from pipelines.generate.teacher import Faculty
+from pipelines.generate.faculty import Faculty
 from pipelines.recipes.data import DataStages
 
 

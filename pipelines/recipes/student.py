@@ -10,8 +10,8 @@ from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import GivenStudent, PrunedStudent, RandomStudent
 from pipelines.core.recipe import StudentRecipe, signal_teachers
 from pipelines.core.stage import Done, Outcome, Stage, StageRun
+from pipelines.generate.faculty import run_rows
 from pipelines.generate.soft_targets import SoftTargetWork
-from pipelines.generate.work import run_rows
 from pipelines.train import card, initial, student
 from pipelines.train.card import Origin
 from pipelines.train.job import MODEL

@@ -31,10 +31,11 @@ from pipelines.core.records import Answer, Completion, Instruction, SoftTargets
 from pipelines.core.stage import Outcome, StageRun
 from pipelines.core.storage import Folder
 from pipelines.generate.answers import AnswerWork
+from pipelines.generate.faculty import run_rows
 from pipelines.generate.fake import FakeTeacher
 from pipelines.generate.pool import run_here, run_on_pool
 from pipelines.generate.teacher import Request, RequestFailed, ScoreRequest, TeacherGone, TeacherId
-from pipelines.generate.work import ShardRun, run_rows
+from pipelines.generate.work import ShardRun
 
 pytestmark = pytest.mark.engine
 
@@ -111,7 +112,7 @@ def enough(notes: Path) -> Path:
 
 @dataclass
 class Pooled:
-    """A faculty of which only the pool is used (see teacher.Faculty)."""
+    """A faculty of which only the pool is used (see generate.faculty)."""
 
     make: Faulty
     pool: Pool

@@ -18,9 +18,9 @@ from pipelines.core.stage import Outcome, StageRun
 from pipelines.core.storage import Folder
 from pipelines.generate.answers import AnswerWork
 from pipelines.generate.asking import FLUSH_ROWS
+from pipelines.generate.faculty import run_rows
 from pipelines.generate.ledger import Ledger
 from pipelines.generate.soft_targets import SoftTargetWork
-from pipelines.generate.work import run_rows
 
 if TYPE_CHECKING:
     from tests.conftest import FakeFaculty
