@@ -1,0 +1,123 @@
+"""What each way of learning is worth at the same budget: held-out loss by arm, over seeds. Prints Markdown tables.
+
+    .venv/bin/python benchmarks/learning.py ROWS.json [--from alpaca] [--rows 300] [--held-out 100] [--seeds 1 2 3]
+        [--arms SFT IM KD "KD+CE"] [--runs runs/learning]
+
+Each arm is the shipped recipe `kd` with other losses: the same rows, order of steps, number of steps and held-out rows
+in one seed, and a student that starts as the teacher with one layer removed (which one is told: an arm that weighs
+other tokens may remove another). It is one command that can be stopped and goes on: every run lies in `--runs`. Losses
+are nats per token of the held-out answers.
+
+The first table has each arm's loss, mean over the seeds with its standard deviation; the second each arm's difference
+to the first one, paired by held-out row, with a 95 % bootstrap interval over rows, and the smallest difference that so
+many rows would show four times in five (2.8 standard errors).
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from pipelines.core.parts import rows_of
+from pipelines.core.records import HeldOutLoss, TrainExample
+from pipelines.core.stage import Done
+from pipelines.runs import api
+from pipelines.train.held_out_loss import AFTER, BEFORE, mean_by_model
+from serving.metrics import ratio_interval
+
+TEACHER = "teacher main"
+ARMS: Mapping[str, Sequence[str]] = {
+    "SFT": ["student.train.losses={answer: 1.0}"],
+    "IM": ["student.train.losses={answer: 1.0}", "student.learn={method: im}"],
+    "KD": ["student.train.losses={kd: 1.0}"],
+    "KD+CE": ["student.train.losses={answer: 0.3, kd: 1.0}"],
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One arm with one seed."""
+
+    losses: Mapping[str, float]  # nats per token by model
+    rows: Mapping[str, tuple[float, int]]  # (nats, tokens) of the student on each held-out row
+    tokens: int  # trained on
+    steps: int
+    removed: Sequence[int]
+    ratio: float  # instruction tokens to answer tokens
+
+
+def main() -> None:
+    args = _arguments()
+    seen = {arm: [_ran(args, arm, seed) for seed in args.seeds] for arm in args.arms}
+    print("\n| arm | before | after | teacher | tokens | steps | layers removed | instruction : answer |")
+    print("|---|---:|---:|---:|---:|---:|---|---:|")
+    for arm, runs in seen.items():
+        told = [_over_seeds([run.losses[model] for run in runs]) for model in (BEFORE, AFTER, TEACHER)]
+        layers = ", ".join(str(run.removed) for run in runs)
+        ratio = fmean(run.ratio for run in runs)
+        print(f"| {arm} | {' | '.join(told)} | {runs[0].tokens:,} | {runs[0].steps} | {layers} | {ratio:.2f} |")
+    first = args.arms[0]
+    print(f"\n| arm | to {first} | 95 % interval | smallest that shows |\n|---|---:|---:|---:|")
+    for arm in args.arms[1:]:
+        print(f"| {arm} | {_difference(seen[arm], seen[first])} |")
+
+
+def _ran(args: argparse.Namespace, arm: str, seed: int) -> Seen:
+    recipe = api.load("kd", [
+        f"seed={seed}", f"data.held_out={args.held_out}",
+        f"data.sources={{main: {{path: {args.data}, format: {args.format}, limit: {args.rows + args.held_out}}}}}",
+        *ARMS[arm],
+    ])  # fmt: skip
+    print(f"{arm}, seed {seed}", flush=True)
+    done = {finished.stage.name: finished.done for finished in api.run(recipe, args.runs).stages}
+    rows = list(rows_of(done["held_out_loss"].folder, HeldOutLoss))
+    trained = done["student"].manifest["facts"]
+    return Seen(
+        mean_by_model(rows),
+        {row.example_id: (row.nll, row.tokens) for row in rows if row.model == AFTER},
+        trained["tokens"],
+        trained["steps"],
+        done["student_init"].manifest["facts"]["removed_layers"],
+        _ratio(done["held_out_examples"]),
+    )
+
+
+def _ratio(examples: Done) -> float:
+    """Held-out rows weigh their answers alone, whatever the arm."""
+    answers = others = 0
+    for example in rows_of(examples.folder, TrainExample):
+        weighted = sum(weight > 0 for weight in example.weights)
+        answers, others = answers + weighted, others + len(example.token_ids) - weighted
+    return others / answers
+
+
+def _over_seeds(values: Sequence[float]) -> str:
+    return f"{fmean(values):.4f}" + (f" ± {stdev(values):.4f}" if len(values) > 1 else "")
+
+
+def _difference(arm: Sequence[Seen], other: Sequence[Seen]) -> str:
+    pairs = [
+        (nll - theirs.rows[row][0], tokens)
+        for ours, theirs in zip(arm, other, strict=True)
+        for row, (nll, tokens) in ours.rows.items()
+    ]
+    apart, tokens = [a for a, _ in pairs], [float(t) for _, t in pairs]
+    interval = ratio_interval(apart, tokens, 0.95, 2000, 0)
+    error = (interval.high - interval.low) / (2 * 1.96)
+    return f"{interval.mean:+.4f} | {interval.low:+.4f} to {interval.high:+.4f} | {2.8 * error:.4f}"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data")
+    parser.add_argument("--from", dest="format", default="alpaca")
+    parser.add_argument("--rows", type=int, default=300, help="to train on")
+    parser.add_argument("--held-out", type=int, default=100)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--runs", default="runs/learning")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
