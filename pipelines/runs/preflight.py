@@ -193,8 +193,10 @@ def _check_layers(recipe: StudentRecipe, faculty: ClusterFaculty) -> None:
     init = recipe.student.init
     if isinstance(init, PrunedStudent) and (header := faculty.model(init.teacher).header()):
         layers = header["num_hidden_layers"]
-        if init.layers >= layers:
+        if init.layers is not None and init.layers >= layers:
             raise UserError(f"student.init.layers: {init.layers} is not fewer than the teacher's {layers}")
+        if init.remove is not None and (max(init.remove) >= layers or len(init.remove) >= layers):
+            raise UserError(f"student.init.remove: the teacher's layers are 0 to {layers - 1}, and one must stay")
 
 
 def _check_windows(recipe: DataRecipe) -> None:

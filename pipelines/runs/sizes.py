@@ -51,7 +51,7 @@ def of_student(recipe: StudentRecipe, faculty: ClusterFaculty) -> int:
     if isinstance(init, GivenStudent):
         return size(model)
     header = model.header()
-    return parameters({**header, **init.sizes}) if header else 0
+    return parameters({**header, **init.sizes(header)}) if header else 0
 
 
 def memory(recipe: StudentRecipe, teachers: Mapping[str, int], student: int) -> list[str]:

@@ -24,7 +24,8 @@ from pipelines.train.student import budget_ends_only_undone, copy_tokenizer, fol
 
 def run_prune(config: PrunedStudent, teacher: Path, open_session: Callable[[], Session], run: StageRun) -> Outcome:
     """Remove layers from the teacher by measured harm."""
-    run.progress.begin("student_init", _layers_of(teacher) - config.layers, unit="layers")
+    layers = _layers_of(teacher)
+    run.progress.begin("student_init", layers - config.layers_left(layers), unit="layers")
     measured = _drawn(run.inputs["examples"], config.calibration_rows)
     return _in_a_worker(_prune, (config, teacher, measured), teacher, open_session, run)
 
@@ -33,7 +34,7 @@ def run_refit(
     config: Refit, pruned: PrunedStudent, teacher: Path, open_session: Callable[[], Session], run: StageRun
 ) -> Outcome:
     """Refit a pruned student on rows that the search for layers did not measure."""
-    run.progress.begin("refit", pruned.layers, unit="layers")
+    run.progress.begin("refit", pruned.layers_left(_layers_of(teacher)), unit="layers")
     rows = _drawn(run.inputs["examples"], pruned.calibration_rows + config.rows)
     gone = run.inputs["init"].manifest["facts"]["removed_layers"]
     return _in_a_worker(_refit, (config, pruned, teacher, rows, gone), teacher, open_session, run)
@@ -100,7 +101,7 @@ def _prune(
 ) -> tuple[Any, dict[str, Any]]:
     from pipelines.train.prune import prune
 
-    model, removed = prune(teacher, config.layers, measured, config.calibration_tokens, shown)
+    model, removed = prune(teacher, config, measured, shown)
     return model, {
         "parameters": sum(p.numel() for p in model.parameters()),
         "removed_layers": [layer for layer, _ in removed],
@@ -113,7 +114,7 @@ def _draw(config: RandomStudent, teacher: Path, seed: int, shown: Callable[[int]
     from transformers import AutoConfig, AutoModelForCausalLM
 
     made = AutoConfig.from_pretrained(teacher)
-    for name, value in config.sizes.items():
+    for name, value in config.sizes(made.to_dict()).items():
         setattr(made, name, value)
     if getattr(made, "layer_types", None):
         made.layer_types = made.layer_types[: config.layers]

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipelines.core.config import PrunedStudent
 from pipelines.core.records import TrainExample
 from pipelines.train.attention import load
 from pipelines.train.batches import Batch, collate
@@ -39,26 +40,27 @@ class Calibration:
 
 
 def prune(
-    folder: Path,
-    layers: int,
-    examples: Sequence[TrainExample],
-    answer_tokens: int,
-    shown: Callable[[int], None],
+    folder: Path, config: PrunedStudent, examples: Sequence[TrainExample], shown: Callable[[int], None]
 ) -> tuple[Any, list[Removed]]:
-    """The model with `layers` layers left, in bf16, and what was removed in order.
+    """The model without some of its layers, in bf16, and what was removed in order.
 
     `shown` is called with the number of layers removed so far. The search is greedy: for each removal, every
-    layer left is tried, from the cached input of the layer above it.
+    layer left is tried, from the cached input of the layer above it. Layers that the recipe names go unsearched.
     """
     model = load(folder, torch.bfloat16)
-    calibration = Calibration(model, examples, answer_tokens)
+    calibration = Calibration(model, examples, config.calibration_tokens)
     removed: list[Removed] = []
     left = list(range(model.config.num_hidden_layers))
-    while len(left) > layers:
-        harm = _harm_of_each(model, calibration)
-        worst = min(range(len(harm)), key=lambda j: harm[j])
-        removed.append((left.pop(worst), harm[worst]))
-        keep_layers(model, [j for j in range(len(harm)) if j != worst])
+    wanted = config.layers_left(len(left))
+    while len(left) > wanted:
+        if config.remove is not None:
+            at, harm = left.index(config.remove[len(removed)]), None
+        else:
+            harms = _harm_of_each(model, calibration)
+            at = min(range(len(harms)), key=lambda j: harms[j])
+            harm = harms[at]
+        keep_layers(model, [j for j in range(len(left)) if j != at])
+        removed.append((left.pop(at), calibration.harm(model) if harm is None else harm))
         shown(len(removed))
     return model, removed
 

@@ -23,7 +23,7 @@ def test_its_sizes_are_those_asked_for_and_it_loads(tiny_llama: Path, tmp_path: 
     assert header["vocab_size"] == teacher["vocab_size"]
     assert (header["num_hidden_layers"], header["hidden_size"], header["num_key_value_heads"]) == (2, 48, 3)
     norms = (2 * 2 + 1) * 48
-    assert facts["parameters"] == parameters({**teacher, **SMALL.sizes}) + norms
+    assert facts["parameters"] == parameters({**teacher, **SMALL.sizes(teacher)}) + norms
     again = AutoModelForCausalLM.from_pretrained(tmp_path)
     assert again(input_ids=torch.tensor([[3, 5, 7]])).logits.isfinite().all()
 

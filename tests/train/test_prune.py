@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
+from pipelines.core.config import PrunedStudent
 from pipelines.core.records import TrainExample
 from pipelines.train.batches import collate
 from pipelines.train.prune import prune
@@ -69,6 +71,11 @@ def _whole(examples: Sequence[TrainExample]) -> int:
     return max(len(e.token_ids) for e in examples)
 
 
+def _left(layers: int, tokens: int) -> PrunedStudent:
+    """Measured over so many tokens of each row: fewer than a recipe may ask for, as these answers are short."""
+    return PrunedStudent(kind="pruned", teacher="main", layers=layers).model_copy(update={"calibration_tokens": tokens})
+
+
 def _logprobs(model: Any, examples: Sequence[TrainExample]) -> Tensor:
     with torch.inference_mode():
         return logprobs_of(model, collate(examples, {}))
@@ -78,7 +85,7 @@ def test_the_idle_layer_goes_first_and_the_saved_model_loads(
     teacher: Path, talk: list[TrainExample], tmp_path: Path
 ) -> None:
     told: list[int] = []
-    pruned, removed = prune(teacher, 3, talk, _whole(talk), told.append)
+    pruned, removed = prune(teacher, _left(3, _whole(talk)), talk, told.append)
     assert removed == [(_IDLE, 0.0)]
     assert told == [1]
     pruned.save_pretrained(tmp_path)
@@ -88,7 +95,7 @@ def test_the_idle_layer_goes_first_and_the_saved_model_loads(
 
 
 def test_each_removal_is_the_least_harmful_of_those_left(teacher: Path, talk: list[TrainExample]) -> None:
-    pruned, removed = prune(teacher, 2, talk, _whole(talk), lambda _: None)
+    pruned, removed = prune(teacher, _left(2, _whole(talk)), talk, lambda _: None)
     # The second removal, with models built without these layers from the start.
     wanted_NV = _logprobs(_load(teacher), talk)
     without = {gone: _logprobs(_without(teacher, [_IDLE, gone]), talk) for gone in (0, 2, 3)}
@@ -99,14 +106,31 @@ def test_each_removal_is_the_least_harmful_of_those_left(teacher: Path, talk: li
     torch.testing.assert_close(_logprobs(pruned, talk), without[least], atol=0.1, rtol=0)  # bf16, other attention
 
 
+def test_named_layers_go_in_their_order_without_a_search(teacher: Path, talk: list[TrainExample]) -> None:
+    config = PrunedStudent(kind="pruned", teacher="main", remove=(3, 0), calibration_tokens=_whole(talk))
+    pruned, removed = prune(teacher, config, talk, lambda _: None)
+    without = _logprobs(_without(teacher, [0, 3]), talk)
+    wanted_NV = _logprobs(_load(teacher), talk)
+    harm = float((wanted_NV.exp() * (wanted_NV - without)).sum(1).mean())
+    assert [layer for layer, _ in removed] == [3, 0]
+    assert removed[1][1] == pytest.approx(harm, rel=1e-2)
+    torch.testing.assert_close(_logprobs(pruned, talk), without, atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("choice", [{}, {"layers": 2, "remove": [1]}, {"remove": [1, 1]}, {"remove": []}])
+def test_one_way_of_choosing_layers_is_needed(choice: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        PrunedStudent(kind="pruned", teacher="main", **choice)
+
+
 def test_only_the_first_tokens_of_an_answer_are_measured(teacher: Path, talk: list[TrainExample]) -> None:
     def shortened(example: TrainExample) -> TrainExample:
         stop = example.weights.index(1.0) + 2
         return TrainExample(example.id, "", "", "answer", example.token_ids[:stop], example.weights[:stop])
 
     talk = talk[:3]
-    _, measured = prune(teacher, 2, talk, 2, lambda _: None)
-    _, cut_by_hand = prune(teacher, 2, [shortened(e) for e in talk], 100, lambda _: None)
-    _, whole = prune(teacher, 2, talk, _whole(talk), lambda _: None)
+    _, measured = prune(teacher, _left(2, 2), talk, lambda _: None)
+    _, cut_by_hand = prune(teacher, _left(2, 100), [shortened(e) for e in talk], lambda _: None)
+    _, whole = prune(teacher, _left(2, _whole(talk)), talk, lambda _: None)
     assert measured == cut_by_hand
     assert measured != whole

@@ -1,6 +1,7 @@
 """The student: what it starts from and how it is trained."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -16,18 +17,32 @@ class Refit(Strict):
 
 
 class PrunedStudent(Strict):
-    """The teacher with layers removed one by one, each time the one whose loss hurts least."""
+    """The teacher with layers removed one by one, each time the one whose loss hurts least; or with those you name."""
 
     kind: Literal["pruned"]
     teacher: str
-    layers: int = Field(ge=1)
+    layers: int | None = Field(None, ge=1, description="how many are left")
+    remove: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+        None, min_length=1, description="which go, counted from 0, in place of a search"
+    )
     calibration_rows: int = Field(16, ge=1)
     calibration_tokens: int = Field(64, ge=8, description="tokens of each row that are measured")
 
-    @property
-    def sizes(self) -> dict[str, int]:
+    @model_validator(mode="after")
+    def _one_choice(self) -> Self:
+        if (self.layers is None) == (self.remove is None):
+            raise ValueError("say how many layers are left (`layers`) or which go (`remove`), one of the two")
+        if self.remove and len(set(self.remove)) < len(self.remove):
+            raise ValueError("remove names a layer twice")
+        return self
+
+    def layers_left(self, of: int) -> int:
+        """How many of the teacher's layers are left."""
+        return self.layers if self.layers is not None else of - len(self.remove or ())
+
+    def sizes(self, teacher: Mapping[str, Any]) -> dict[str, int]:
         """What it changes in the teacher's config.json."""
-        return {"num_hidden_layers": self.layers}
+        return {"num_hidden_layers": self.layers_left(teacher["num_hidden_layers"])}
 
 
 class RandomStudent(Strict):
@@ -49,8 +64,7 @@ class RandomStudent(Strict):
             raise ValueError(f"heads ({self.heads}) must be a multiple of key_heads ({self.key_heads})")
         return self
 
-    @property
-    def sizes(self) -> dict[str, int]:
+    def sizes(self, teacher: Mapping[str, Any]) -> dict[str, int]:
         """What it changes in the teacher's config.json."""
         return {
             "num_hidden_layers": self.layers, "hidden_size": self.width, "num_attention_heads": self.heads,
