@@ -5,6 +5,7 @@ WANDB_MODE), which are never read here. Runs in the driver. Does not know traini
 """
 
 import importlib.util
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +15,8 @@ from pipelines.core.errors import UserError
 
 PROJECT = "tutelage"
 FOLDER = "tensorboard"
+GIVEN_UP_AFTER = 3  # points that a server did not take, each after the client's own retries
+_LOG = logging.getLogger(__name__)
 
 
 class Sink(Protocol):
@@ -69,20 +72,33 @@ class _TensorBoard:
 
 
 class _MLflow:
+    """A server that is gone costs points of the curve and not the training; it is given up after a few."""
+
     def __init__(self, folder: Path, name: str, settings: Mapping[str, Any]) -> None:
         import mlflow
 
         mlflow.set_experiment(PROJECT)
-        self._mlflow = mlflow
+        self._mlflow, self._missed = mlflow, 0
         mlflow.start_run(run_name=name)
         mlflow.log_params(dict(settings))
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        self._mlflow.log_metrics(dict(values), step=step, synchronous=False)  # a slow server must not hold training
+        from mlflow.exceptions import MlflowException
+
+        if self._missed >= GIVEN_UP_AFTER:
+            self._missed += 1
+            return
+        try:
+            self._mlflow.log_metrics(dict(values), step=step)
+        except MlflowException as error:
+            self._missed += 1
+            _LOG.warning("mlflow did not take step %d: %s", step, error)
 
     def close(self) -> None:
-        self._mlflow.flush_async_logging()
-        self._mlflow.end_run()
+        if self._missed:
+            _LOG.warning("mlflow lacks %d steps; TensorBoard's files have all", self._missed)
+        if self._missed < GIVEN_UP_AFTER:
+            self._mlflow.end_run()
 
 
 class _WandB:

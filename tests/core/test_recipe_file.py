@@ -136,7 +136,7 @@ def test_a_wrong_set_is_told(file: Path, override: str, words: str) -> None:
 def test_a_set_value_that_is_wrong_is_told_as_such(file: Path) -> None:
     told = complaint(file, "instructions.target=5", "instructions.target=0", "student.init={kind: pruned}")
     assert "--set instructions.target=0: instructions.target: Input should be" in told
-    assert "--set student.init={kind: pruned}: student.init.layers: this key is needed" in told
+    assert "--set student.init={kind: pruned}: student.init.teacher: this key is needed" in told
     assert str(file) not in told
 
 

@@ -58,6 +58,31 @@ def test_mlflow_has_settings_and_figures(tmp_path: Path, monkeypatch: pytest.Mon
     assert {(m.step, m.value) for m in history} == {(1, 2.5), (2, 2.0)}
 
 
+def test_a_server_that_is_gone_costs_points_and_not_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    asked = []
+
+    def gone(values: dict[str, float], step: int) -> None:
+        asked.append(step)
+        raise MlflowException("no answer")
+
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    mlflow.set_tracking_uri((tmp_path / "mlruns").as_uri())
+    monkeypatch.setattr(mlflow, "log_metrics", gone)
+    tracks = Tracks(tmp_path, "student", {}, ("mlflow",))
+    for step in range(5):
+        tracks.log({**POINTS[0], "step": step})
+    tracks.close()
+    mlflow.end_run()
+    assert asked == [0, 1, 2]  # then it is given up
+    assert "mlflow lacks 5 steps" in caplog.text
+    assert len({step for step, _, _ in _scalars(tmp_path / track.FOLDER)}) == 5
+
+
 def test_wandb_writes_without_a_network_where_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
