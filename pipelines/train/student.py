@@ -71,7 +71,7 @@ def run_train(
         str(teacher) if teacher else None, teacher_tokens,
     )  # fmt: skip
     settings = config.model_dump(mode="json", exclude_defaults=True)
-    tracks = Tracks(folder, run.folder.name, settings, config.track)
+    tracks = Tracks(folder, run.folder.name, settings, config.track, run.progress.note)
     curve = _Curve(folder / CURVE, run.progress, tracks)
     with closing(tracks), budget_ends_only_undone(out), Watch(curve.add) as watch:
         TorchTrainer(

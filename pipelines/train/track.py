@@ -5,8 +5,7 @@ WANDB_MODE), which are never read here. Runs in the driver. Does not know traini
 """
 
 import importlib.util
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +15,7 @@ from pipelines.core.errors import UserError
 PROJECT = "tutelage"
 FOLDER = "tensorboard"
 GIVEN_UP_AFTER = 3  # points that a server did not take, each after the client's own retries
-_LOG = logging.getLogger(__name__)
+Say = Callable[[str], None]  # words for the user
 
 
 class Sink(Protocol):
@@ -30,15 +29,18 @@ class Sink(Protocol):
 class Tracks:
     """All sinks of one run, opened with its first figures."""
 
-    def __init__(self, folder: Path, name: str, settings: Mapping[str, Any], trackers: Sequence[Tracker]) -> None:
-        self._folder, self._name, self._settings, self._trackers = folder, name, settings, trackers
+    def __init__(
+        self, folder: Path, name: str, settings: Mapping[str, Any], trackers: Sequence[Tracker], say: Say
+    ) -> None:
+        self._folder, self._name, self._settings, self._trackers, self._say = folder, name, settings, trackers, say
         self._sinks: list[Sink] = []
 
     def log(self, point: Mapping[str, Any]) -> None:
         """A point of the curve: {step, tokens, losses: {name: value}, learning_rate, validation where looked at}."""
         if not self._sinks:
             self._sinks = [_TensorBoard(self._folder / FOLDER)]
-            self._sinks += [_SINKS[tracker](self._folder, self._name, self._settings) for tracker in self._trackers]
+            for tracker in self._trackers:
+                self._sinks.append(_SINKS[tracker](self._folder, self._name, self._settings, self._say))
         values = {f"loss/{name}": float(value) for name, value in point["losses"].items()}
         values |= {name: float(point[name]) for name in ("tokens", "learning_rate", "validation") if name in point}
         for sink in self._sinks:
@@ -74,11 +76,11 @@ class _TensorBoard:
 class _MLflow:
     """A server that is gone costs points of the curve and not the training; it is given up after a few."""
 
-    def __init__(self, folder: Path, name: str, settings: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, name: str, settings: Mapping[str, Any], say: Say) -> None:
         import mlflow
 
         mlflow.set_experiment(PROJECT)
-        self._mlflow, self._missed = mlflow, 0
+        self._mlflow, self._missed, self._say = mlflow, 0, say
         mlflow.start_run(run_name=name)
         mlflow.log_params(dict(settings))
 
@@ -92,17 +94,17 @@ class _MLflow:
             self._mlflow.log_metrics(dict(values), step=step)
         except MlflowException as error:
             self._missed += 1
-            _LOG.warning("mlflow did not take step %d: %s", step, error)
+            self._say(f"  mlflow did not take step {step}: {error}")
 
     def close(self) -> None:
         if self._missed:
-            _LOG.warning("mlflow lacks %d steps; TensorBoard's files have all", self._missed)
+            self._say(f"  mlflow lacks {self._missed} steps; TensorBoard's files have all")
         if self._missed < GIVEN_UP_AFTER:
             self._mlflow.end_run()
 
 
 class _WandB:
-    def __init__(self, folder: Path, name: str, settings: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, name: str, settings: Mapping[str, Any], say: Say) -> None:
         import wandb
 
         self._run = wandb.init(project=PROJECT, name=name, config=dict(settings), dir=str(folder))
