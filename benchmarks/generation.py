@@ -101,23 +101,22 @@ def generation_stage(load: Load) -> Seen:
         resources = {"num_cpus": resources.pop("CPU"), "num_gpus": resources.pop("GPU", 0), **resources}
         began = time.monotonic()
         run_on_pool(run, make, Pool(min=1, max=1), resources, progress, watchdog_s=600)
-        return Seen(progress.began - began, progress.last - progress.began, progress.tokens_written)
+        tokens = parts.total(run.target, "output_tokens")
+        return Seen(progress.began - began, progress.last - progress.began, tokens)
 
 
 @dataclass
 class Counted(Progress):
-    """When the first request was asked, when the last part was committed, and the tokens in between."""
+    """When the first request was asked, and when the last part was committed."""
 
     began: float = 0.0
     last: float = 0.0
-    tokens_written: int = 0
 
     def ready(self, seconds_ago: float = 0.0) -> None:
         self.began = time.monotonic() - seconds_ago
 
     def advance(self, rows: int, tokens: int = 0) -> None:
         self.last = time.monotonic()
-        self.tokens_written += tokens
 
 
 def ray_data_llm(load: Load) -> Seen:
