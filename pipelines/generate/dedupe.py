@@ -113,7 +113,7 @@ def dedupe(
     with _whole(out, "--out") as kept_file, _whole(dropped, "--dropped") if dropped else nullcontext() as dropped_file:
         progress.begin("dedupe", total)
         try:
-            pool = make_pool(threshold, (row.value[text_field] for row in _rows(source)[0] if _is_fit(row, text_field)))
+            pool = make_pool(threshold, _texts(source, text_field))
             counts = _sift(rows, text_field, pool, kept_file, dropped_file, progress)
         finally:
             progress.end()
@@ -158,8 +158,12 @@ def _judge(row: Row, text_field: str, pool: Seen, lines: "array[int]") -> Drop |
     return Drop("same text" if near.text == text else "near", near.score, nearest)
 
 
-def _is_fit(row: Row, text_field: str) -> bool:
-    return not (row.reason or _unfit(row.value, text_field))
+def _texts(source: Path, text_field: str) -> Iterator[str]:
+    """What the rows say, for a pool that looks ahead; nothing is read for one that does not."""
+    rows, _ = _rows(source)
+    for row in rows:
+        if not (row.reason or _unfit(row.value, text_field)):
+            yield row.value[text_field]
 
 
 def _unfit(value: Any, text_field: str) -> str:

@@ -37,9 +37,9 @@ def stages(recipe: Distil, faculty: ClusterFaculty) -> list[Stage]:
     captured = teacher if recipe.student.train.needs_signals else None
     signals = [made.soft_targets("soft_targets", captured, shown)] if captured else []
     first = made.first(shown)
-    trained = made.trained(shown, signals, first[-1])  # "before" is the student as it was pruned, not yet refitted
-    return [seed, *tasks, apart, answers, references, shown, *signals, *first, trained,
-            own.evaluate(references, first[0], trained)]  # fmt: skip
+    trained = made.trained(shown, signals, first[-1])
+    evaluated = own.evaluate(references, first[0], trained)  # "before" is as it was pruned, not yet refitted
+    return [seed, *tasks, apart, answers, references, shown, *signals, *first, trained, evaluated]
 
 
 class _Builder:
