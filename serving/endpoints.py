@@ -38,21 +38,29 @@ class Endpoints:
 
     session: Session
     port: int = DEFAULT_PORT
-    _started: list[str] = field(default_factory=list)
+    _apps: dict[str, str] = field(default_factory=dict)  # base URL -> application
+    _started: list[str] = field(default_factory=list)  # their base URLs
     _http_up: bool = False
 
-    def up(self, models: list[Served]) -> str:
+    def up(self, models: list[Served], *, at_root: bool = False) -> str:
         """Serve these models behind one address, ready to be asked; returns its base URL (`…/v1`)."""
-        base_url = self.start(models)
+        base_url = self.start(models, at_root=at_root)
         self.wait(base_url)
         return base_url
 
-    def start(self, models: list[Served]) -> str:
-        """Begin to serve these models; returns the base URL at once."""
+    def start(self, models: list[Served], *, at_root: bool = False) -> str:
+        """Begin to serve these models; returns the base URL at once.
+
+        A path of its own tells an application from others behind the same port, and none can be asked in its place.
+        `at_root` has it at the port's own `/v1`: what a person types.
+        """
         from ray import serve
         from ray.serve.llm import LLMConfig, build_openai_app
 
-        app = "tutelage-" + key_of(*[[m.name, m.digest, m.engine.model_dump(mode="json")] for m in models])
+        app = "tutelage-" + key_of(at_root, *[[m.name, m.digest, m.engine.model_dump(mode="json")] for m in models])
+        path = "" if at_root else f"/{app}"
+        base_url = f"http://{HOST}:{self.port}{path}/v1"
+        self._apps[base_url] = app
         self._start_http()
         if app not in serve.status().applications:
             configs = [LLMConfig(**self._config(m)) for m in models]
@@ -63,26 +71,25 @@ class Endpoints:
             }
             # The stock ingress scales on its own terms; one small replica is enough in front of these engines.
             application = build_openai_app({"llm_configs": configs, "ingress_deployment_config": ingress})
-            self._started.append(app)
-            serve.run(application, name=app, route_prefix=f"/{app}", blocking=False)
-        return f"http://{HOST}:{self.port}/{app}/v1"
+            self._started.append(base_url)
+            serve.run(application, name=app, route_prefix=path or "/", blocking=False)
+        return base_url
 
     def wait(self, base_url: str) -> None:
         """Until the application behind this address is ready. RuntimeError, with Serve's words, where it fails."""
-        _wait_until_running(_app_of(base_url))
+        _wait_until_running(self._apps[base_url])
 
     def down(self, base_url: str) -> None:
         """Stop an application that this session started."""
         from ray import serve
 
-        app = _app_of(base_url)
-        if app in self._started:
-            serve.delete(app)
-            self._started.remove(app)
+        if base_url in self._started:
+            serve.delete(self._apps[base_url])
+            self._started.remove(base_url)
 
     def close(self) -> None:
-        for app in list(self._started):
-            self.down(f"/{app}/v1")
+        for base_url in list(self._started):
+            self.down(base_url)
 
     def _start_http(self) -> None:
         if self._http_up:
@@ -120,10 +127,6 @@ def held_port(wanted: int | None) -> Iterator[int]:
             yield int(holder.getsockname()[1])
             return
     raise UserError(f"port {wanted} is in use on this machine; choose another with --port")
-
-
-def _app_of(base_url: str) -> str:
-    return base_url.removesuffix("/v1").rsplit("/", 1)[-1]
 
 
 def _wait_until_running(app: str, timeout_s: float = 1800.0) -> None:

@@ -35,7 +35,7 @@ def serve(
     with closing(faculty):
         faculty.hold_port(port)
         say(f"starting {' and '.join(m.name for m in models)} ...")
-        base_url = faculty.endpoints.up(models)
+        base_url = faculty.endpoints.up(models, at_root=True)
         say(f"\nOpenAI-compatible endpoint: {base_url}")
         say(f"models: {', '.join(m.name for m in models)} (this machine only; no key)")
         say(f'curl {base_url}/chat/completions -H "Content-Type: application/json" \\')

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -144,6 +145,7 @@ def test_an_openai_client_reaches_both_models(endpoint: str) -> None:
     from openai import OpenAI
 
     client = OpenAI(base_url=endpoint, api_key="none")
+    assert urlsplit(endpoint).path == "/v1", "a person types the port alone"
     assert {m.id for m in client.models.list()} >= {"teacher", "student"}
     for model in ("teacher", "student"):
         answer = client.chat.completions.create(
