@@ -13,7 +13,7 @@ from html import escape
 from typing import Literal
 
 from pipelines.report.data import FunnelRow, Interval, LossPoint
-from pipelines.report.markdown import count, interval, measure, percent, thinned
+from pipelines.report.words import count, interval, measure, percent, thinned
 
 _INK, _MUTED, _RULE = "var(--ink, #1f2328)", "var(--muted, #5f6670)", "var(--rule, #d9d9d4)"
 _BLUE, _RED, _PAPER = "var(--s1, #0072b2)", "var(--s2, #d55e00)", "var(--paper, #ffffff)"

@@ -1,7 +1,7 @@
 """The report as one self-contained HTML page: no script, no request, every word of a model escaped.
 
 Knows the template beside it. What the page says is in `data`, how its charts are drawn in `charts`, how
-its numbers are written in `markdown`.
+its numbers are written in `words`.
 """
 
 import math
@@ -11,8 +11,7 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from pipelines.report import charts
-from pipelines.report import markdown as words
+from pipelines.report import charts, words
 from pipelines.report.data import ModelScore, Report
 
 

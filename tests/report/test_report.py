@@ -13,8 +13,9 @@ import pytest
 
 from pipelines.report import charts
 from pipelines.report.data import FunnelRow, Interval, LossPoint, Report, to_json
-from pipelines.report.markdown import duration, figure, gap_words, markdown, percent, thinned, when
+from pipelines.report.markdown import markdown
 from pipelines.report.page import html
+from pipelines.report.words import duration, figure, gap_words, percent, thinned, when
 from pipelines.runs.reporting import summary
 
 
