@@ -256,6 +256,8 @@ def _notes(recipe: Recipe, done: dict[str, Done]) -> tuple[str, ...]:
             f"Intervals are {recipe.evaluate.confidence:.0%} bootstrap intervals over rows.",
             *(f"{name} is not measured: it is not here, or needs several GPUs." for name in unmeasured),
         ]
+    if "student" in done:
+        notes += _of_training(done["student"].manifest["facts"])
     if "references" in done:
         references = list(rows_of(done["references"].folder, Answer))
         share = sum(repeated_3grams(a.text) for a in references) / max(1, len(references))
@@ -264,3 +266,14 @@ def _notes(recipe: Recipe, done: dict[str, Done]) -> tuple[str, ...]:
     if any(kind.kind == "fake" for kind in recipe.teachers.values()):
         notes.append("A fake teacher took part: no figure here says anything about a model.")
     return tuple(notes)
+
+
+def _of_training(facts: dict[str, Any]) -> list[str]:
+    """What each loss weighed in what was minimised, and how much of the teachers the captured candidates left out."""
+    notes = []
+    if len(shares := facts["loss_shares"]) > 1:
+        told = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+        notes.append(f"Of what training minimised, over all steps: {told}.")
+    if (rest := facts["teacher_rest"]) is not None:
+        notes.append(f"The captured candidates leave out {rest:.1%} of the teacher's probability, on average.")
+    return notes

@@ -72,6 +72,8 @@ def test_the_report_shows_what_was_measured(run_folder: Path) -> None:
     assert teacher["parameters"] > after["parameters"] > 100e6
     assert report["loss_curve"]
     assert {"answer", "kd"} <= report["loss_curve"][0]["components"].keys()
+    assert any("captured candidates" in note for note in report["notes"])
+    assert any("answer" in note and "kd" in note for note in report["notes"])
     assert "<svg" in (run_folder / "report.html").read_text()
 
 
