@@ -15,14 +15,15 @@ many rows would show four times in five (2.8 standard errors).
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
+
+from paired import Rows, difference, over_seeds
 
 from pipelines.core.parts import rows_of
 from pipelines.core.records import HeldOutLoss, TrainExample
 from pipelines.core.stage import Done
 from pipelines.runs import api
 from pipelines.train.held_out_loss import AFTER, BEFORE, mean_by_model
-from serving.metrics import ratio_interval
 
 TEACHER = "teacher main"
 ARMS: Mapping[str, Sequence[str]] = {
@@ -38,7 +39,7 @@ class Seen:
     """One arm with one seed."""
 
     losses: Mapping[str, float]  # nats per token by model
-    rows: Mapping[str, tuple[float, int]]  # (nats, tokens) of the student on each held-out row
+    rows: Rows  # the student's
     tokens: int  # trained on
     steps: int
     ratio: float  # instruction tokens to answer tokens
@@ -50,13 +51,13 @@ def main() -> None:
     print("\n| arm | before | after | teacher | tokens | steps | instruction : answer |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     for arm, runs in seen.items():
-        told = [_over_seeds([run.losses[model] for run in runs]) for model in (BEFORE, AFTER, TEACHER)]
+        told = [over_seeds([run.losses[model] for run in runs]) for model in (BEFORE, AFTER, TEACHER)]
         ratio = fmean(run.ratio for run in runs)
         print(f"| {arm} | {' | '.join(told)} | {runs[0].tokens:,} | {runs[0].steps} | {ratio:.2f} |")
     first = args.arms[0]
     print(f"\n| arm | to {first} | 95 % interval | smallest that shows |\n|---|---:|---:|---:|")
     for arm in args.arms[1:]:
-        print(f"| {arm} | {_difference(seen[arm], seen[first])} |")
+        print(f"| {arm} | {difference([r.rows for r in seen[arm]], [r.rows for r in seen[first]])} |")
 
 
 def _ran(args: argparse.Namespace, arm: str, seed: int) -> Seen:
@@ -85,22 +86,6 @@ def _ratio(examples: Done) -> float:
         weighted = sum(weight > 0 for weight in example.weights)
         answers, others = answers + weighted, others + len(example.token_ids) - weighted
     return others / answers
-
-
-def _over_seeds(values: Sequence[float]) -> str:
-    return f"{fmean(values):.4f}" + (f" ± {stdev(values):.4f}" if len(values) > 1 else "")
-
-
-def _difference(arm: Sequence[Seen], other: Sequence[Seen]) -> str:
-    pairs = [
-        (nll - theirs.rows[row][0], tokens)
-        for ours, theirs in zip(arm, other, strict=True)
-        for row, (nll, tokens) in ours.rows.items()
-    ]
-    apart, tokens = [a for a, _ in pairs], [float(t) for _, t in pairs]
-    interval = ratio_interval(apart, tokens, 0.95, 2000, 0)
-    error = (interval.high - interval.low) / (2 * 1.96)
-    return f"{interval.mean:+.4f} | {interval.low:+.4f} to {interval.high:+.4f} | {2.8 * error:.4f}"
 
 
 def _arguments() -> argparse.Namespace:
