@@ -81,7 +81,7 @@ class GivenStudent(Strict):
 
 
 Method = Literal["sft", "im", "im-released"]
-Template = Literal["chat", "alpaca", "tulu", "inst"]
+Template = Literal["chat", "alpaca", "tulu", "inst", "bare"]
 
 
 class Learn(Strict):
