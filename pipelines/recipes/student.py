@@ -71,8 +71,8 @@ class StudentStages:
         names, faculty = signal_teachers(self._recipe.student), self._faculty
         teachers = {name: faculty.model(name).ref for name in names}
         model = faculty.origin(self._recipe.student.init)
-        has_encoder = bool(model.fetched_header().get("is_encoder_decoder"))
-        return Origin(model.ref, teachers, init.manifest["facts"], has_encoder)
+        is_encoder_decoder = ChatTokenizer(str(model.folder())).is_encoder_decoder
+        return Origin(model.ref, teachers, init.manifest["facts"], is_encoder_decoder)
 
     def _beside(self) -> Model | None:
         """The teacher that runs in the training workers, where a loss needs one."""
