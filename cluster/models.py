@@ -26,6 +26,7 @@ _CONTENT = (
     "generation_config.json",
 )
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+_TEXT = (*_TOKENIZER, "config.json")  # what a text's tokens depend on: an encoder-decoder has two texts
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,12 @@ class Model:
 
     def header(self) -> dict[str, Any]:
         """The model's config.json; empty where the model is not on this machine yet."""
-        return json.loads((self.folder() / "config.json").read_text()) if self.is_here() else {}
+        return self.fetched_header() if self.is_here() else {}
+
+    def fetched_header(self) -> dict[str, Any]:
+        """The model's config.json; unpacks or downloads the model where it is not there yet."""
+        header: dict[str, Any] = json.loads((self.folder() / "config.json").read_text())
+        return header
 
 
 def resolve(ref: str, where: str) -> Model:
@@ -84,11 +90,11 @@ def resolve_tokenizer(ref: str, where: str) -> Model:
     """As `resolve`, where the model runs elsewhere and only its tokenizer is needed here: no weights."""
     path = Path(ref).expanduser()
     if not path.is_dir():
-        return replace(resolve(ref, where), files=_TOKENIZER)
+        return replace(resolve(ref, where), files=_TEXT)
     if not (path / "tokenizer.json").is_file():
         raise UserError(f"{where}: {path} has no tokenizer.json")
     files = [path / name for name in _TOKENIZER if (path / name).is_file()]
-    return Model(ref, key_of("tokenizer", [[file.name, cached_digest(file)] for file in files]), _TOKENIZER)
+    return Model(ref, key_of("tokenizer", [[file.name, cached_digest(file)] for file in files]), _TEXT)
 
 
 def parameter_count(folder: Path) -> int:

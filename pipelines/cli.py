@@ -225,7 +225,7 @@ def show_tokens(
     prompt_weight: Annotated[
         float | None, typer.Option("--prompt-weight", min=0, max=1, help="Weight of the prompt's tokens.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a list of {id, text, role, ce_weight}.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a list of {id, text, role, ce_weight, side}.")] = False,
 ) -> None:
     """Print a row's tokens with the weight of each one's loss: what a student of `method: tune` would learn."""
     from pipelines.runs import show_tokens as showing

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.hashing import key_of
@@ -90,6 +90,68 @@ def tiny_llama(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory
     torch.manual_seed(1)
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random T5 with dropout, as it ships: a Unigram tokenizer that ends a text with </s>, and no chat template."""
+    import torch
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    folder = tmp_path_factory.mktemp("t5") / "tiny"
+    tokenizer = Tokenizer(models.Unigram())
+    split = [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(split)
+    tokenizer.decoder = decoders.Metaspace()
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    special = ["<pad>", "</s>", "<unk>"]
+    trainer = trainers.UnigramTrainer(
+        vocab_size=400, special_tokens=special, unk_token="<unk>", initial_alphabet=letters, show_progress=False
+    )
+    tokenizer.train_from_iterator(TRAINED_ON, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    config = T5Config(
+        vocab_size=tokenizer.get_vocab_size(), d_model=32, d_kv=8, d_ff=64, num_layers=2, num_decoder_layers=3,
+        num_heads=4, decoder_start_token_id=0, feed_forward_proj="gated-gelu",
+    )  # fmt: skip
+    torch.manual_seed(1)
+    T5ForConditionalGeneration(config).save_pretrained(folder)
+    _save_tokenizer(tokenizer, folder, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random BART: a byte-level BPE that puts <s> and </s> around a text, and logits with a bias that is not 0."""
+    import torch
+    from transformers import BartConfig, BartForConditionalGeneration
+
+    folder = tmp_path_factory.mktemp("bart") / "tiny"
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special, letters = ["<s>", "<pad>", "</s>"], pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=letters, show_progress=False)
+    tokenizer.train_from_iterator(TRAINED_ON, trainer)
+    around = [("<s>", 0), ("</s>", 2)]
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=around)
+    config = BartConfig(
+        vocab_size=tokenizer.get_vocab_size(), d_model=32, encoder_layers=2, decoder_layers=2, encoder_ffn_dim=64,
+        decoder_ffn_dim=64, encoder_attention_heads=4, decoder_attention_heads=4, max_position_embeddings=256,
+        init_std=0.2, dropout=0.0,
+    )  # fmt: skip
+    torch.manual_seed(1)
+    model = BartForConditionalGeneration(config)
+    model.final_logits_bias.normal_()
+    model.save_pretrained(folder)
+    _save_tokenizer(tokenizer, folder, bos_token="<s>", pad_token="<pad>", eos_token="</s>")
+    return folder
+
+
+def _save_tokenizer(tokenizer: Tokenizer, folder: Path, **special: str) -> None:
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", **special}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

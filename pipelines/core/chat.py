@@ -22,15 +22,18 @@ from pipelines.core.records import Message
 
 # `end` closes an assistant's turn; `separator` is the white space between a turn and what the template writes next.
 Role = Literal["template", "system", "user", "input", "assistant", "end", "separator"]
+_Text = tuple[tuple[int, ...], tuple[Role, ...]]  # token ids and their roles
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids of a text, each with the role of the characters it covers."""
+    """Token ids of a text, each with the role of the characters it covers. Of an encoder-decoder: both its texts'."""
 
     ids: tuple[int, ...]
     roles: tuple[Role, ...]
+    encoder_ids: tuple[int, ...] = ()
+    encoder_roles: tuple[Role, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,24 @@ class ChatTokenizer:
 
     @cached_property
     def _config(self) -> dict[str, object]:
-        file = Path(self.folder) / "tokenizer_config.json"
+        return self._read("tokenizer_config.json")
+
+    @cached_property
+    def is_encoder_decoder(self) -> bool:
+        """Whether the model reads with an encoder and writes with a decoder. False where only its tokenizer is here."""
+        return bool(self._read("config.json").get("is_encoder_decoder"))
+
+    @cached_property
+    def _decoder_start(self) -> int:
+        """The id that a decoder's text starts with."""
+        for name in ("config.json", "generation_config.json"):
+            found = self._read(name).get("decoder_start_token_id")
+            if isinstance(found, int):
+                return found
+        raise UserError(f"{self.folder}: neither config.json nor generation_config.json has a decoder_start_token_id")
+
+    def _read(self, name: str) -> dict[str, object]:
+        file = Path(self.folder) / name
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
     def __getstate__(self) -> dict[str, str]:
@@ -60,14 +80,21 @@ class ChatTokenizer:
 
     @cached_property
     def template_source(self) -> str:
-        """The template's own text. A plain one opens with a BOS where this tokenizer opens every document with one."""
+        """The template's own text.
+
+        A plain one opens with a BOS where this tokenizer opens every document with one. What an encoder reads is such a
+        document, so there the tokenizer does.
+        """
         if self.template != "chat":
-            opening = "{{ bos_token }}" if self._opens_with_bos else ""
+            opening = "{{ bos_token }}" if self._opens_with_bos and not self.is_encoder_decoder else ""
             return opening + (TEMPLATES / f"{self.template}.jinja").read_text(encoding="utf-8")
         file = Path(self.folder) / "chat_template.jinja"
         template = file.read_text(encoding="utf-8") if file.is_file() else self._config.get("chat_template")
         if not isinstance(template, str):
-            raise UserError(f"{self.folder} has no chat template; a chat teacher or student needs one")
+            raise UserError(
+                f"{self.folder} has no chat template; a chat teacher needs one, and a student of `method: tune` can be "
+                "taught with a plain one (student.learn.template; bare is the words alone, as models like T5 know them)"
+            )
         return template
 
     @cached_property
@@ -140,19 +167,36 @@ class ChatTokenizer:
         return "end" in self.tokens(talk).roles
 
     def tokens(self, messages: Sequence[Message]) -> Tokens:
-        """The conversation's tokens with roles; `end` is the special token that closes an assistant's turn."""
-        clean: list[Message] = [{"role": m["role"], "content": m["content"].strip()} for m in messages]
-        text = self.render(clean)
-        spans = self._spans(clean, text)
-        encoding = self._tokenizer.encode(text, add_special_tokens=False)
-        roles = [_role_at(start, stop, spans) for start, stop in encoding.offsets]
-        return Tokens(tuple(encoding.ids), tuple(roles))
+        """The conversation's tokens with roles; `end` is the special token that closes an assistant's turn.
 
-    def _spans(self, messages: Sequence[Message], text: str) -> list[tuple[int, int, Role]]:
+        An encoder reads all that comes before the last answer; its decoder writes that answer and the end.
+        """
+        clean: list[Message] = [{"role": m["role"], "content": m["content"].strip()} for m in messages]
+        if not self.is_encoder_decoder:
+            return Tokens(*self._encoded(clean))
+        *before, answer = clean
+        return Tokens(*self._written(answer["content"]), *self._encoded(before, is_read=True))
+
+    def _written(self, answer: str) -> _Text:
+        """What a decoder sees: a token to start with, and then all that the model has to write."""
+        ids = self.encode_raw(answer)
+        if ids[-1] != self.eos_id:
+            raise UserError(f"{self.folder}: its tokenizer ends a text with no {self.eos}, so a student could not stop")
+        said: list[Role] = ["assistant"] * (len(ids) - 1)
+        return (self._decoder_start, *ids), ("template", *said, "end")
+
+    def _encoded(self, messages: Sequence[Message], is_read: bool = False) -> _Text:
+        """A rendered conversation; where an encoder reads it, up to where the answer begins, and as a document."""
+        text = self.render(messages, for_answer=is_read)
+        spans = self._spans(messages, text, for_answer=is_read)
+        encoding = self._tokenizer.encode(text.rstrip() if is_read else text, add_special_tokens=is_read)
+        return tuple(encoding.ids), tuple(_role_at(start, stop, spans) for start, stop in encoding.offsets)
+
+    def _spans(self, messages: Sequence[Message], text: str, for_answer: bool) -> list[tuple[int, int, Role]]:
         """Character spans [start, stop) of contents, closing end tokens and separators in the rendered text."""
         opening, closing = _marks(messages)
         marked: list[Message] = [{"role": m["role"], "content": f"{opening}{m['content']}{closing}"} for m in messages]
-        rendered = self.render(marked)
+        rendered = self.render(marked, for_answer)
         spans: list[tuple[int, int, Role]] = []
         said: list[str] = []
         before, *pieces = rendered.split(opening)

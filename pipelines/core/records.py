@@ -81,7 +81,8 @@ class Answer:
 class TrainExample:
     """Tokens with their loss weights. Maker: `examples`. Readers: `soft_targets`, `student`.
 
-    `weights[t]` is the weight of predicting token t; nothing predicts the first, so weights[0] is 0.
+    `weights[t]` is the weight of predicting token t; nothing predicts the first, so weights[0] is 0. Of an
+    encoder-decoder `token_ids` are the decoder's, from the token that it starts with.
     """
 
     id: str
@@ -93,6 +94,12 @@ class TrainExample:
     lineage: str = ""  # what it descends from: a split keeps examples of one lineage together
     source: str = ""  # which of a recipe's sources of data it came from, where there are several
     cut: bool = False  # whether turns, or the end of the only answer, were left off to fit max_length
+    encoder_ids: tuple[int, ...] = ()  # what an encoder reads, where the student has one
+
+    @property
+    def size(self) -> int:
+        """How many tokens a model goes through."""
+        return len(self.encoder_ids) + len(self.token_ids)
 
 
 @dataclass(frozen=True, slots=True)

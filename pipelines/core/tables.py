@@ -6,7 +6,7 @@ Knows the records' field types. Does not know where tables are stored.
 import types
 import typing
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -39,8 +39,12 @@ def to_table(records: Sequence[R], kind: type[R]) -> pa.Table:
 
 
 def from_table(table: pa.Table, kind: type[R]) -> list[R]:
-    """Arrow rows back to records, checked against the record's schema."""
-    schema = schema_of(kind)
+    """Arrow rows back to records, checked against the record's schema.
+
+    A column that older rows do not have is left to its field's default.
+    """
+    later = {f.name for f in fields(kind) if f.default is not MISSING} - set(table.schema.names)  # type: ignore[arg-type]
+    schema = pa.schema([field for field in schema_of(kind) if field.name not in later])
     assert table.schema.equals(schema), f"{kind.__name__}: {table.schema} is not {schema}"
     return [kind(**_tuples(row)) for row in table.to_pylist()]
 

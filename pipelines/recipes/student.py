@@ -70,7 +70,9 @@ class StudentStages:
     def _origin(self, init: Done) -> Origin:
         names, faculty = signal_teachers(self._recipe.student), self._faculty
         teachers = {name: faculty.model(name).ref for name in names}
-        return Origin(faculty.origin(self._recipe.student.init).ref, teachers, init.manifest["facts"])
+        model = faculty.origin(self._recipe.student.init)
+        is_encoder_decoder = ChatTokenizer(str(model.folder())).is_encoder_decoder
+        return Origin(model.ref, teachers, init.manifest["facts"], is_encoder_decoder)
 
     def _beside(self) -> Model | None:
         """The teacher that runs in the training workers, where a loss needs one."""

@@ -63,14 +63,12 @@ def examples(recipe: StudentRecipe, seeds: int) -> tuple[int, int]:
     return rows, rows * config.max_length
 
 
-def in_words(recipe: AnyRecipe, seeds: int) -> list[str]:
-    """A line for each step."""
+def in_words(recipe: AnyRecipe, seeds: int, sides: int = 1) -> list[str]:
+    """A line for each step. An encoder-decoder's examples have two `sides`, each as long as max_length."""
     lines = [f"{s.step}: up to {s.rows:,} rows and {s.tokens:,} tokens by {s.teacher}" for s in shares(recipe, seeds)]
     if isinstance(recipe, StudentRecipe):
-        rows, tokens = examples(recipe, seeds)
-        lines.append(
-            f"training: up to {rows:,} examples and {tokens:,} tokens, in {recipe.student.train.epochs} epoch(s)"
-        )
+        (rows, tokens), epochs = examples(recipe, seeds), recipe.student.train.epochs
+        lines.append(f"training: up to {rows:,} examples and {sides * tokens:,} tokens, in {epochs} epoch(s)")
     return lines
 
 

@@ -80,6 +80,6 @@ def _words(record: Any) -> str:
     if isinstance(record, Completion):
         return f"by model {record.model[:12]}, {record.output_tokens} tokens, ended by {record.finish_reason}"
     if isinstance(record, TrainExample):
-        return f"{len(record.token_ids)} tokens, component {record.component!r}"
+        return f"{record.size} tokens, component {record.component!r}"
     text = " ".join(str(getattr(record, "text", "")).split())
     return repr(text[:97] + "..." if len(text) > 100 else text)

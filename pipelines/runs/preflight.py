@@ -29,7 +29,7 @@ from pipelines.core.recipe import AnyRecipe, DataRecipe, Distil, Recipe, Student
 from pipelines.generate import seeds
 from pipelines.generate.prompts import InstructionPrompt, Prompt
 from pipelines.generate.teacher import Request, RequestFailed, score_request
-from pipelines.runs import estimates, sizes
+from pipelines.runs import encoder_decoder, estimates, sizes
 from pipelines.train import given_data, track
 from serving.api import Api
 from serving.client import address
@@ -53,7 +53,11 @@ def local_facts(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[str]:
         _check_prompts(recipe)
         tasks = len(seeds.read(seeds.seed_file(recipe.seeds), recipe.seeds.reader)[0])
     teachers, student = sizes.of_teachers(recipe, faculty), 0
-    facts += estimates.in_words(recipe, tasks)
+    sides = 1
+    if isinstance(recipe, StudentRecipe):
+        encoder_decoder.check(recipe, faculty, Model.header)
+        sides += encoder_decoder.has_encoder(faculty.origin(recipe.student.init).header())
+    facts += estimates.in_words(recipe, tasks, sides)
     if isinstance(recipe, StudentRecipe):
         _check_layers(recipe, faculty)
         track.check(recipe.student.train.track)
@@ -71,6 +75,7 @@ def reach(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[str]:
         _check_prompts(recipe)
     facts = [f"teacher {name}: {_reach_teacher(name, recipe, faculty)}" for name in recipe.teachers]
     if isinstance(recipe, StudentRecipe):
+        encoder_decoder.check(recipe, faculty, Model.fetched_header)
         _check_template(recipe, faculty)
         _check_layers(recipe, faculty)
         _check_token_maps(recipe, faculty)
@@ -105,8 +110,8 @@ def _model_fact(model: Model) -> str:
     if not header:
         named = f", {sizes.size(model) / 1e9:g} B parameters by its name" if sizes.size(model) else ""
         return f"{model.ref} (not unpacked or downloaded yet{named})"
-    shape = f"{header['num_hidden_layers']} layers, {header['vocab_size']:,} tokens"
-    return f"{model.ref}: {shape}, {sizes.parameters(header) / 1e6:,.0f} M parameters"
+    shape = f"{sizes.layers(header)}, {header['vocab_size']:,} tokens"
+    return f"{model.ref}: {shape}, {sizes.size(model) / 1e6:,.0f} M parameters"
 
 
 def _reach_teacher(name: str, recipe: AnyRecipe, faculty: ClusterFaculty) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 
 from pipelines.core import runner
+from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import VLLMTeacher
 from pipelines.core.errors import UserError
 from pipelines.core.recipe import AnyRecipe, Distil, StudentRecipe, signal_teachers
@@ -50,6 +51,11 @@ def _models(recipe: StudentRecipe, stages: Sequence[Stage], runs: Folder) -> lis
     student = done.get("student")
     if student is None:
         raise UserError(f"the student of {recipe.name!r} is not trained yet; run `tutelage run` first")
+    if ChatTokenizer(str(model_of(student))).is_encoder_decoder:
+        raise UserError(
+            f"the student of {recipe.name!r} is an encoder-decoder, which vLLM does not run; transformers' "
+            f"AutoModelForSeq2SeqLM loads its folder: {model_of(student)}"
+        )
     models = [Served("student", model_of(student), student.manifest["digest"], recipe.student.engine)]
     # The teacher that its student is compared with, or else the first that it learnt from.
     names = [recipe.evaluate.teacher] if isinstance(recipe, Distil) else signal_teachers(recipe.student)

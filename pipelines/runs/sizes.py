@@ -1,15 +1,17 @@
 """How big models are, in parameters and bytes, before any is loaded.
 
-Knows a model's config.json and, where the model is not here yet, the size that its name tells.
+Knows a model's config.json, the shapes of an encoder-decoder's weights and, where a model is not here yet, the size
+that its name tells.
 """
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from cluster.models import Model
+from cluster.models import Model, parameter_count
 from pipelines.core.config import GivenStudent, LocalTeacher, VLLMTeacher
 from pipelines.core.recipe import Recipe, StudentRecipe
+from pipelines.runs.encoder_decoder import has_encoder
 from serving.faculty import ClusterFaculty
 
 GIB = 2**30
@@ -26,10 +28,18 @@ def parameters(header: dict[str, Any]) -> int:
     return int(header["num_hidden_layers"] * layer + embedding)
 
 
+def layers(header: dict[str, Any]) -> str:
+    """How many layers a model has, in words; of an encoder-decoder both numbers, in T5's or BART's names."""
+    if not has_encoder(header):
+        return f"{header['num_hidden_layers']} layers"
+    encoder = header.get("encoder_layers") or header["num_layers"]
+    return f"{encoder} + {header.get('decoder_layers') or header.get('num_decoder_layers') or encoder} layers"
+
+
 def size(model: Model) -> int:
     """Parameters from the model's header or, where it is not here yet, from its name (`70B`, `8x7B`); 0: unknown."""
     if header := model.header():
-        return parameters(header)
+        return parameter_count(model.folder()) if has_encoder(header) else parameters(header)
     if model.base:
         return size(model.base)
     named = _NAMED.search(model.ref)

@@ -26,9 +26,14 @@ class Looked(NamedTuple):
 
 
 def load(folder: str | Path, dtype: torch.dtype) -> Any:
-    """A causal Hugging Face model for packs, in evaluation mode; see `lengths_for` for what its forward needs."""
-    from transformers import AttentionInterface, AutoModelForCausalLM
+    """A Hugging Face model for packs, in evaluation mode; see `lengths_for` for what a causal one's forward needs.
 
+    An encoder-decoder, whose packs are padded, keeps transformers' own attention.
+    """
+    from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    if AutoConfig.from_pretrained(folder).is_encoder_decoder:
+        return AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=dtype)
     AttentionInterface.register(NAME, packed)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     if model._supports_attention_backend and _sees_whole_past(model.config):

@@ -2,7 +2,8 @@
 
 Knows examples, their soft targets and shapes. Does not know models. Position ids restart at every example; with no
 attention mask and no cache that tells transformers' own attention where one example ends (ours takes the lengths).
-Shape letters: T tokens of a pack, N weighted tokens, K candidates.
+What an encoder reads lies beside, as flat; its model pads both (`encoder_decoder.py`).
+Shape letters: T tokens of a pack, S tokens that an encoder reads, N weighted tokens, K candidates.
 """
 
 import random
@@ -39,6 +40,8 @@ class Batch:
     signal_ids_NK: Tensor | None
     signal_logprobs_NK: Tensor | None
     has_signal_N: Tensor  # 1 where a soft target exists
+    encoder_ids_S: Tensor
+    encoder_lengths: tuple[int, ...]  # of each example; () without an encoder
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch with its tensors on `device`."""
@@ -62,17 +65,27 @@ def share(step: Sequence[T], rank: int, world: int) -> list[T]:
 
 
 def packs(examples: Sequence[TrainExample], tokens_per_pack: int) -> list[list[TrainExample]]:
-    """Examples in order, in as few rows as their order allows; one longer than the bound has its own row."""
+    """Examples in order, in as few rows as their order allows; one longer than the bound has its own row.
+
+    Those of an encoder-decoder, whose rows are padded, are put in order of length first, and padding counts.
+    """
+    is_padded = any(e.encoder_ids for e in examples)
+    shown = sorted(examples, key=lambda e: (len(e.encoder_ids), len(e.token_ids))) if is_padded else examples
+    room = _padded if is_padded else _flat
     rows: list[list[TrainExample]] = []
-    room = 0
-    for example in examples:
-        size = len(example.token_ids)
-        if not rows or size > room:
+    for example in shown:
+        if not rows or room([*rows[-1], example]) > tokens_per_pack:
             rows.append([])
-            room = tokens_per_pack
         rows[-1].append(example)
-        room -= size
     return rows
+
+
+def _flat(row: Sequence[TrainExample]) -> int:
+    return sum(len(e.token_ids) for e in row)
+
+
+def _padded(row: Sequence[TrainExample]) -> int:
+    return len(row) * (max(len(e.encoder_ids) for e in row) + max(len(e.token_ids) for e in row))
 
 
 def collate(examples: Sequence[TrainExample], signals: Mapping[str, SoftTargets]) -> Batch:
@@ -105,6 +118,8 @@ def collate(examples: Sequence[TrainExample], signals: Mapping[str, SoftTargets]
         signal_ids_NK=signal_ids_NK,
         signal_logprobs_NK=signal_logprobs_NK,
         has_signal_N=has_signal_N,
+        encoder_ids_S=torch.tensor([id for e in examples for id in e.encoder_ids], dtype=torch.long),
+        encoder_lengths=tuple(len(e.encoder_ids) for e in examples if e.encoder_ids),
     )
 
 

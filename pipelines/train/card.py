@@ -24,6 +24,7 @@ class Origin:
     model: str  # what it was before training, or was pruned from
     teachers: Mapping[str, str]  # name to reference
     init: Mapping[str, Any]  # facts of the stage that made its first weights
+    is_encoder_decoder: bool = False
 
 
 def write(folder: Path, origin: Origin, train: Train, examples: Done, facts: Mapping[str, Any]) -> None:
@@ -33,12 +34,13 @@ def write(folder: Path, origin: Origin, train: Train, examples: Done, facts: Map
 
 def markdown(origin: Origin, train: Train, examples: Done, facts: Mapping[str, Any]) -> str:
     """The card's text. `facts` are those of the training stage."""
-    head = {"library_name": "transformers", "pipeline_tag": "text-generation", "tags": ["tutelage"]}
+    task = "text2text-generation" if origin.is_encoder_decoder else "text-generation"
+    head = {"library_name": "transformers", "pipeline_tag": task, "tags": ["tutelage"]}
     teachers = [f"`{name}`: {_shown(ref)}" for name, ref in origin.teachers.items()]
     data = examples.folder.name
     sections = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n# A student of {_shown(origin.model)}",
-        _list("Made of", [_start(origin)]),
+        _list("Made of", [_start(origin), *_loading(origin)]),
         _list("Teachers' distributions", teachers or ["None: it learnt from text alone."]),
         _list(
             "Learnt from",
@@ -59,6 +61,13 @@ def _start(origin: Origin) -> str:
     gone = origin.init.get("removed_layers")
     words = f"{_shown(origin.model)}, layers {', '.join(map(str, sorted(gone)))} removed" if gone else ""
     return f"{words}." if words else f"{_shown(origin.model)}."
+
+
+def _loading(origin: Origin) -> list[str]:
+    """What a reader could not guess."""
+    if not origin.is_encoder_decoder:
+        return []
+    return ["An encoder-decoder: `AutoModelForSeq2SeqLM` loads it, and its encoder reads `tokenizer(text)`."]
 
 
 def _shown(ref: str) -> str:

@@ -37,7 +37,7 @@ def sizes(examples: Iterable[TrainExample]) -> dict[str, int]:
     """How many tokens there are, how many of them are learnt, and how many examples were cut."""
     made = list(examples)
     weighted = sum(w > 0 for e in made for w in e.weights)
-    return {"tokens": sum(len(e.token_ids) for e in made), "weighted_tokens": weighted, "cut": sum(e.cut for e in made)}
+    return {"tokens": sum(e.size for e in made), "weighted_tokens": weighted, "cut": sum(e.cut for e in made)}
 
 
 def make(
@@ -72,19 +72,39 @@ def of_conversation(
 ) -> TrainExample | Dropped:
     """A conversation as an example, all its weights times `weight`.
 
-    One longer than `max_length` tokens is dropped, or cut (see `weights.kept`) where something is left to learn.
+    One longer than `max_length` tokens is dropped, or cut where something is left to learn: see `weights.kept`, and
+    `_readable` for what an encoder reads. That has as many tokens of its own.
     """
     assert weight > 0, f"a source that weighs {weight} trains nothing"
-    tokens = rendered(row, tokenizer)
+    whole = rendered(row, tokenizer)
+    tokens = _readable(row, whole, tokenizer, max_length)
     weights = [weight * each for each in token_weights(tokens.roles, learn)]
     stop, cut = kept(tokens.roles, weights, max_length)
-    if stop == 0 or (cut and learn.too_long == "drop"):
-        detail = f"{len(tokens.ids)} tokens, max_length is {max_length}"
+    cut = cut or tokens is not whole
+    if stop == 0 or len(tokens.encoder_ids) > max_length or (cut and learn.too_long == "drop"):
+        detail = f"{_lengths(whole)}, max_length is {max_length}"
         return Dropped(row.id, STAGE, "too long", row.turns[0], detail)
-    id = key_of("example", row.id, list(tokens.ids[:stop]), weights[:stop])
+    read_too = [list(tokens.encoder_ids)] if tokens.encoder_ids else []
+    id = key_of("example", row.id, list(tokens.ids[:stop]), weights[:stop], *read_too)
     return TrainExample(
-        id, row.id, row.id, COMPONENT, tokens.ids[:stop], tuple(weights[:stop]), lineage=row.id, cut=cut
-    )
+        id, row.id, row.id, COMPONENT, tokens.ids[:stop], tuple(weights[:stop]), lineage=row.id, cut=cut,
+        encoder_ids=tokens.encoder_ids,
+    )  # fmt: skip
+
+
+def _readable(row: Conversation, whole: Tokens, tokenizer: ChatTokenizer, most: int) -> Tokens:
+    """The conversation without its first turns, where an encoder would read more than `most`; the question stays."""
+    tokens = whole
+    while len(tokens.encoder_ids) > most and len(row.turns) > 2:
+        row = replace(row, turns=row.turns[2:], input="")
+        tokens = rendered(row, tokenizer)
+    return tokens
+
+
+def _lengths(tokens: Tokens) -> str:
+    if tokens.encoder_ids:
+        return f"{len(tokens.encoder_ids)} tokens to read and {len(tokens.ids)} to write"
+    return f"{len(tokens.ids)} tokens"
 
 
 def rendered(row: Conversation, tokenizer: ChatTokenizer) -> Tokens:

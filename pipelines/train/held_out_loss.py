@@ -76,4 +76,4 @@ def _measured(folder: Path, examples: list[TrainExample], board: Any, threads: i
     from pipelines.train.measure import losses
 
     torch.set_num_threads(threads)
-    return list(losses(folder, examples, lambda rows: ray.get(board.tell.remote(rows))))
+    return losses(folder, examples, lambda rows: ray.get(board.tell.remote(rows)))

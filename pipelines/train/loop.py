@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from pipelines.core.config import Train
+from pipelines.core.hashing import key_of, seed_of
 from pipelines.core.parts import rows_of
 from pipelines.core.records import SoftTargets, TrainExample
 from pipelines.train import keep, lora
@@ -82,6 +83,8 @@ class Rank:
     def step(self, examples: Sequence[TrainExample], number: int, steps: int) -> StepDone:
         """One optimizer step over the examples of all ranks; none where a loss is no number."""
         config, mine = self.job.config, share(examples, self.number, self.world)
+        # Dropout draws what this step would have drawn in an undisturbed run, too.
+        torch.manual_seed(seed_of(key_of("dropout", self.job.seed, number, self.number)))
         rate = learning_rate(config, number, steps)
         for group in self.engine.optimizer.param_groups:
             group["lr"] = rate
@@ -162,7 +165,7 @@ class Rank:
         rows = packs(mine, config.tokens_per_pack)
         most = self.most(len(rows))
         for n in range(most):
-            batch = (collate(rows[n], self.signals) if n < len(rows) else _weightless()).to(engine.device)
+            batch = (collate(rows[n], self.signals) if n < len(rows) else self._weightless()).to(engine.device)
             # Under ZeRO 3 each chunk's head is a collective too.
             chunks = self.most(engine.module.chunks(batch))
             sums_C = engine(batch, self.companions.read(batch), self._noise(batch, number), chunks)
@@ -174,10 +177,17 @@ class Rank:
             return None
         return noise(batch, self.engine.module.student.config.hidden_size, alpha, self.job.seed, number)
 
+    def _weightless(self) -> Batch:
+        """A pack of two tokens that weigh nothing."""
+        read = (0,) if self.engine.module.student.config.is_encoder_decoder else ()
+        batch = collate([TrainExample("", "", "", "answer", (0, 0), (0.0, 1.0), encoder_ids=read)], {})
+        batch.weights_N.zero_()
+        return batch
+
     def _counted(self, mine: Sequence[TrainExample]) -> tuple[dict[str, float], int]:
         """(N_c of each component, tokens) of all ranks."""
         names, local = sorted(self._coefficients), counts(mine, self.signals, self.job.config)
-        *counted, tokens = self._summed([*(local.get(n, 0) for n in names), sum(len(e.token_ids) for e in mine)])
+        *counted, tokens = self._summed([*(local.get(n, 0) for n in names), sum(e.size for e in mine)])
         return dict(zip(names, counted, strict=True)), int(tokens)
 
     def _means(self, sums: Mapping[str, float], total: Mapping[str, float]) -> dict[str, float]:
@@ -222,14 +232,6 @@ def _start(job: TrainJob) -> Rank:
     return Rank(context.get_world_rank(), context.get_world_size(), engine, companions, signals, job)
 
 
-def _weightless() -> Batch:
-    """A pack of two tokens that weigh nothing."""
-    example = TrainExample("", "", "", "answer", (0, 0), (0.0, 1.0))
-    batch = collate([example], {})
-    batch.weights_N.zero_()
-    return batch
-
-
 def _companions(job: TrainJob, device: torch.device) -> Companions:
     def frozen(folder: str | None) -> Any:
         return load(folder, _dtype(job.config)).requires_grad_(False).to(device) if folder else None
@@ -251,7 +253,8 @@ def _load(job: TrainJob) -> Any:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     if config.freeze_embeddings:
         model.get_input_embeddings().requires_grad_(False)
-    layer_list(model)[: config.frozen_layers].requires_grad_(False)
+    if config.frozen_layers:
+        layer_list(model)[: config.frozen_layers].requires_grad_(False)
     return model.train()
 
 

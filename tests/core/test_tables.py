@@ -1,12 +1,12 @@
 """Every record class becomes Arrow and comes back the same."""
 
 import typing
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, Literal
 
 import pytest
 
-from pipelines.core.records import Dropped, Record
+from pipelines.core.records import Dropped, Record, TrainExample
 from pipelines.core.tables import from_table, schema_of, to_table
 
 KINDS = typing.get_args(Record)
@@ -48,3 +48,11 @@ def test_rows_of_another_kind_are_not_taken_for_records() -> None:
     for kind in others:
         with pytest.raises(AssertionError, match=kind.__name__):
             from_table(table, kind)
+
+
+def test_rows_from_before_a_field_was_there_have_its_default() -> None:
+    row = replace(record(TrainExample, 0), encoder_ids=())
+    older = to_table([row], TrainExample).drop_columns(["encoder_ids"])
+    assert from_table(older, TrainExample) == [row]
+    with pytest.raises(AssertionError, match="TrainExample"):
+        from_table(older.drop_columns(["weights"]), TrainExample)

@@ -1,4 +1,4 @@
-"""`method: tune` on real Ray Train and DeepSpeed: two sources, two teachers, a tiny student.
+"""`method: tune` on real Ray Train and DeepSpeed: two sources, two teachers, a tiny student; and one with an encoder.
 
 The teachers are fakes, whose distributions mean nothing; what is asked here is that each row meets its own teacher's,
 that the run goes on where it was, and that the report says what was measured.
@@ -86,3 +86,31 @@ def test_a_second_run_starts_nothing_and_the_report_tells_by_source(ran: api.Ran
     assert "student on general" in reporting.summary(report)
     id = next(iter(rows_of(folder_of(ran, "soft_targets_expert"), SoftTargets))).id
     assert "trainexample" in lineage.trace(id, str(recipe.parent / "runs"))[1]
+
+
+def test_an_encoder_decoder_learns_and_is_left_as_a_plain_model(recipe: Path, tiny_t5: Path) -> None:
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    data = yaml.safe_load(recipe.read_text())
+    del data["teachers"], data["data"]["sources"]["general"]
+    train = {**data["student"]["train"], "losses": {"answer": 1.0}}
+    start = {"kind": "model", "model": str(tiny_t5)}
+    data |= {"name": "two-sides", "student": {"init": start, "learn": {"template": "bare"}, "train": train}}
+    file = recipe.with_name("two-sides.yaml")
+    file.write_text(yaml.safe_dump(data))
+    made = api.run(api.load(file), str(recipe.parent / "runs"))
+    losses: dict[str, float] = {}
+    for row in rows_of(folder_of(made, "held_out_loss"), HeldOutLoss):
+        losses[row.model] = losses.get(row.model, 0.0) + row.nll
+    assert losses["student"] < 0.9 * losses["student-before"]
+    folder = folder_of(made, "student").local_path() / "model"
+    assert "AutoModelForSeq2SeqLM" in (folder / "README.md").read_text()
+    stages = ("examples", "held_out_examples")
+    shown = {e.encoder_ids for stage in stages for e in rows_of(folder_of(made, stage), TrainExample)}
+    model, tokenizer = AutoModelForSeq2SeqLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    asked = tokenizer.apply_chat_template([{"role": "user", "content": "Sell item 3."}], tokenize=False)
+    read = tokenizer(asked, return_tensors="pt").input_ids
+    assert tuple(read[0].tolist()) in shown
+    assert tokenizer.decode(model.generate(read, max_new_tokens=12)[0], skip_special_tokens=True)
+    report: Any = reporting.of_run(made.recipe, made.run_folder, [f.stage for f in made.stages])
+    assert [s.model for s in report.scores] == ["student before", "student"]

@@ -3,7 +3,8 @@
 Knows nothing of what is asserted about them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cluster.session import Session, session
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Train
 from pipelines.core.records import Answer, SoftTargets, TrainExample
@@ -30,6 +32,12 @@ _TALK = (  # (what the user says, what the model answers): lengths differ on pur
     ("Spell cat.", "c, a, t"),
     ("Name a river.", "The Nile."),
 )
+
+
+@pytest.fixture(scope="module")
+def ray_session() -> Iterator[Session]:
+    with session() as live:
+        yield replace(live, threads=1)  # a second thread costs more than it brings on so small a model
 
 
 @pytest.fixture

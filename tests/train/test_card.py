@@ -37,3 +37,10 @@ def test_a_local_folder_is_named_without_its_path(tmp_path: Path) -> None:
     assert "`mine`" in text
     assert str(tmp_path) not in text
     assert "learnt from text alone" in text
+
+
+def test_an_encoder_decoders_task_and_class_are_named(tmp_path: Path) -> None:
+    text = _card(tmp_path, Origin("mine", {}, {}, is_encoder_decoder=True))
+    assert ModelCard(text).data.to_dict()["pipeline_tag"] == "text2text-generation"
+    assert "AutoModelForSeq2SeqLM" in text
+    assert "AutoModelForSeq2SeqLM" not in _card(tmp_path, Origin("mine", {}, {}))

@@ -4,13 +4,11 @@ Each run's result is made once and shared. The numbers to meet are those of a pl
 Ray or DeepSpeed, at the same examples and learning rates.
 """
 
-import io
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +16,17 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from lessons import SEED, Lesson, Shown, Weights, assert_close, lesson_of, quick_watch
 from torch import Tensor
 
-from cluster.session import Session, session
+from cluster.session import Session
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Train
 from pipelines.core.errors import BudgetReached, UserError
-from pipelines.core.parts import summary, write_rows
-from pipelines.core.progress import Budget, Progress
+from pipelines.core.parts import write_rows
+from pipelines.core.progress import Budget
 from pipelines.core.records import SoftTargets, TrainExample
-from pipelines.core.stage import Done, Outcome, StageRun
+from pipelines.core.stage import Done, Outcome
 from pipelines.core.storage import Folder
 from pipelines.train import student
 from pipelines.train.batches import collate, order
@@ -40,46 +39,12 @@ from pipelines.train.validation import split
 
 pytestmark = pytest.mark.engine
 
-SEED, STEPS = 3, 15
+STEPS = 15
 # Seven examples, three a step, five epochs: 3 + 3 + 1, so with two workers one has fewer packs, or none at all.
 CONFIG = Train(
     epochs=5, examples_per_step=3, tokens_per_pack=200, learning_rate=5e-4, losses={"answer": 0.5, "kd": 1.0},
     top_k=8, precision="fp32",
 )  # fmt: skip
-
-Weights = Mapping[str, Tensor]
-
-
-@dataclass
-class Shown(Progress):
-    """Progress that nobody sees, and that remembers where each count began."""
-
-    out: io.StringIO = field(default_factory=io.StringIO)  # type: ignore[assignment]
-    begun: list[tuple[int, int]] = field(default_factory=list)  # (done before, total)
-
-    def begin(self, label: str, total: int, done: int = 0, unit: str = "rows") -> None:
-        self.begun.append((done, total))
-        super().begin(label, total, done, unit)
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What every run learns from."""
-
-    model: Path
-    inputs: Mapping[str, Done]
-    examples: Sequence[TrainExample]
-    signals: Mapping[str, SoftTargets]
-
-    def train(self, session: Session, folder: Path, config: Train, progress: Progress) -> Outcome:
-        run = StageRun(Folder(str(folder)), self.inputs, Folder(str(folder.parent)), progress)
-        return student.run_train(config, SEED, self.model, lambda: session, run)
-
-
-@pytest.fixture(scope="module")
-def ray_session() -> Iterator[Session]:
-    with session() as live:
-        yield replace(live, threads=1)  # a second thread costs more than it brings on so small a model
 
 
 @pytest.fixture(scope="module")
@@ -96,15 +61,7 @@ def lesson(
     signals = [
         teach(e, guesses(sum(w > 0 for w in e.weights), vocabulary, n), CONFIG.top_k) for n, e in enumerate(talk[:5])
     ]
-    runs = Folder(str(tmp_path_factory.mktemp("lesson")))
-    inputs = {}
-    for name, rows, kind in (("examples", talk, TrainExample), ("soft_targets", signals, SoftTargets)):
-        folder = runs.child(name)
-        write_rows(folder, rows, kind)
-        count, digest, _ = summary(folder, kind)
-        folder.write_json("manifest.json", {"rows": count, "digest": digest})
-        inputs[name] = Done(folder, folder.read_json("manifest.json"))
-    return Lesson(tiny_llama, inputs, talk, {s.example_id: s for s in signals})
+    return lesson_of(tiny_llama, talk, signals, tmp_path_factory.mktemp("lesson"))
 
 
 @pytest.fixture(scope="module")
@@ -135,10 +92,10 @@ def alone(ray_session: Session, lesson: Lesson, tmp_path_factory: pytest.TempPat
 
 
 def test_one_worker_ends_where_plain_torch_ends(alone: tuple[Path, Outcome], lesson: Lesson, by_torch: Weights) -> None:
-    _assert_close(_exported(alone[0]), by_torch)
+    assert_close(_exported(alone[0]), by_torch, CONFIG.learning_rate)
     start = _weights(_load(lesson.model))
     with pytest.raises(AssertionError):
-        _assert_close(start, by_torch)
+        assert_close(start, by_torch, CONFIG.learning_rate)
 
 
 @pytest.mark.parametrize("zero_stage", [0, 2, 3])
@@ -147,7 +104,7 @@ def test_two_workers_with_uneven_shares_end_where_one_ends(
 ) -> None:
     config = CONFIG.model_copy(update={"workers": 2, "zero_stage": zero_stage})
     outcome = lesson.train(ray_session, tmp_path, config, Shown())
-    _assert_close(_exported(tmp_path), _exported(alone[0]))
+    assert_close(_exported(tmp_path), _exported(alone[0]), CONFIG.learning_rate)
     for one, two in zip(alone[1].facts["loss_curve"], outcome.facts["loss_curve"], strict=True):
         assert two["tokens"] == one["tokens"]
         assert two["losses"] == pytest.approx(one["losses"], abs=1e-4)
@@ -194,7 +151,7 @@ def interrupted(
     """A run whose tokens are spent after its first step, and then the rest of it."""
     folder = tmp_path_factory.mktemp("interrupted")
     first = Shown(budget=Budget(max_tokens=1))
-    with _quick_watch(), pytest.raises(BudgetReached):
+    with quick_watch(), pytest.raises(BudgetReached):
         # A checkpoint a step makes steps slow enough for the word to arrive before the last.
         lesson.train(ray_session, folder, CONFIG.model_copy(update={"checkpoint_every": 1}), first)
     assert not (folder / MODEL).exists(), "all was done before the budget could stop it"
@@ -244,7 +201,7 @@ def test_workers_killed_three_times_end_where_the_undisturbed_run_ends(
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        with _quick_watch():
+        with quick_watch():
             outcome = lesson.train(ray_session, tmp_path, CONFIG.model_copy(update={"checkpoint_every": 2}), Shown())
     finally:
         over.set()
@@ -314,14 +271,6 @@ def test_a_loss_that_is_no_number_ends_the_run_and_names_the_examples(
     assert not (tmp_path / "out" / MODEL).exists()
 
 
-@contextmanager
-def _quick_watch() -> Iterator[None]:
-    """The driver looks at the board a hundred times a second: these steps are far shorter than real ones."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(student, "Watch", partial(student.Watch, every_s=0.01))
-        yield
-
-
 def _load(folder: Path) -> Any:
     from transformers import AutoModelForCausalLM
 
@@ -334,19 +283,6 @@ def _weights(model: Any) -> Weights:
 
 def _exported(folder: Path) -> Weights:
     return _weights(_load(folder / MODEL))
-
-
-def _assert_close(found: Weights, wanted: Weights) -> None:
-    """Equal but for the order in which gradients were added up.
-
-    Adam divides by the gradient's own size: where terms cancel to almost nothing, their rounding is all that is
-    left and becomes a step of its own. Two plain torch runs in fp32 and fp64 differ just so, in a few elements of a
-    hundred thousand. Hence two bounds: 1e-6 over all, and a fifth of one step for the worst.
-    """
-    assert found.keys() == wanted.keys()
-    apart = torch.cat([(found[name] - wanted[name]).flatten().double() for name in wanted])
-    assert apart.pow(2).mean().sqrt() <= 1e-6
-    assert apart.abs().max() <= CONFIG.learning_rate / 5
 
 
 def _mean(values: Iterator[float | None]) -> float:

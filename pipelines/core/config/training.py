@@ -81,7 +81,7 @@ class GivenStudent(Strict):
 
 
 Method = Literal["sft", "im", "im-released"]
-Template = Literal["chat", "alpaca", "tulu", "inst"]
+Template = Literal["chat", "alpaca", "tulu", "inst", "bare"]
 
 
 class Learn(Strict):
@@ -174,8 +174,8 @@ class Train(Strict):
 
     epochs: int = Field(1, ge=1)
     examples_per_step: int = Field(8, ge=1)
-    tokens_per_pack: int = Field(1024, ge=16, le=2048)
-    max_length: int = Field(1024, ge=8)
+    tokens_per_pack: int = Field(1024, ge=16, le=2048, description="an encoder-decoder's padding counts")
+    max_length: int = Field(1024, ge=8, description="of an encoder-decoder: of what is read, and of what is written")
     learning_rate: float = Field(3e-4, gt=0, lt=1)
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps")
     schedule: Literal["linear", "cosine", "wsd", "constant", "ramp"] = Field(
