@@ -5,6 +5,8 @@ Knows which stage feeds which, and which settings enter each stage's key. Builds
     seeds ─► instructions ─► answers ─► examples ─┬─► soft_targets ────────────┐
       │                                           ├─► student_init (─► refit) ─┴─► student ─┐
       └────► held_out ─────► references ──────────┴─────────────────────────────────────────┴─► evaluate
+
+Rounds in which the student answers itself stand between its training and the evaluation (`on_policy.py`).
 """
 
 from functools import partial
@@ -14,9 +16,10 @@ from pipelines.core.config import Answers, HTTPTeacher, VLLMTeacher
 from pipelines.core.recipe import Distil
 from pipelines.core.stage import Outcome, Stage, StageRun
 from pipelines.generate import held_out
+from pipelines.recipes import on_policy
 from pipelines.recipes.data import DataStages
 from pipelines.recipes.student import StudentStages
-from pipelines.train import examples, student
+from pipelines.train import student
 from serving import evaluate
 from serving.endpoints import Served
 from serving.examinees import Examinee, at_endpoint, behind_api
@@ -31,15 +34,17 @@ def stages(recipe: Distil, faculty: ClusterFaculty) -> list[Stage]:
     apart = own.held_out(seed, tasks[-1])
     answers = data.answers(tasks[-1])
     references = own.references(data, apart)
-    shown = own.examples(answers, tasks)
-    teacher = recipe.student.signals
+    train, teacher = recipe.student.train, recipe.student.signals
     assert not isinstance(teacher, dict), "the recipe lets one teacher give signals"
-    captured = teacher if recipe.student.train.needs_signals else None
-    signals = [made.soft_targets("soft_targets", captured, shown)] if captured else []
+    shown = made.examples("examples", answers, tasks, train.max_length, recipe.trained_reasoning)
+    captured = teacher if train.needs_signals else None
+    signals = [made.soft_targets("soft_targets", captured, shown, train.top_k)] if captured else []
     first = made.first(shown)
-    trained = made.trained(shown, signals, first[-1])  # "before" is the student as it was pruned, not yet refitted
-    return [seed, *tasks, apart, answers, references, shown, *signals, *first, trained,
-            own.evaluate(references, first[0], trained)]  # fmt: skip
+    trained = [made.trained(on_policy.student_name(recipe, 0), train, shown, signals, first[-1])]
+    trained += on_policy.rounds(recipe, faculty, made, tasks, trained[0])
+    # "Before" is the student as it was pruned, not yet refitted.
+    return [seed, *tasks, apart, answers, references, shown, *signals, *first, *trained,
+            own.evaluate(references, first[0], trained[-1])]  # fmt: skip
 
 
 class _Builder:
@@ -59,22 +64,6 @@ class _Builder:
         alike = answers if isinstance(answers, Answers) else Answers(teacher=config.teacher, sampling=config.sampling)
         every = {"teacher": config.teacher, "samples": 1, "max_repetition": 1.0}
         return data.asked("references", alike.model_copy(update=every), apart)
-
-    def examples(self, answers: Stage, tasks: list[Stage]) -> Stage:
-        max_length = self._recipe.student.train.max_length
-        model = self._faculty.origin(self._recipe.student.init)
-        marks = self._recipe.trained_reasoning
-        config = {
-            "max_length": max_length,
-            "tokenizer": model.digest,
-            "method": "sft",
-            "reasoning": marks and marks.model_dump(mode="json"),
-        }
-
-        def run(stage: StageRun) -> Outcome:
-            return examples.run(ChatTokenizer(str(model.folder())), max_length, marks, stage)
-
-        return Stage("examples", 4, config, {"answers": answers, **{stage.name: stage for stage in tasks}}, run)
 
     def evaluate(self, references: Stage, first: Stage, trained: Stage) -> Stage:
         config, seed, marks = self._recipe.evaluate, self._recipe.seed, self._recipe.reasoning

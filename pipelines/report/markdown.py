@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from pipelines.report.data import DroppedRow, FunnelRow, Interval, LossPoint, Report, RunStatus, Sample
+from pipelines.report.data import DroppedRow, FunnelRow, Interval, LossPoint, Report, RoundRow, RunStatus, Sample
 
 STATUS_WORDS: Mapping[RunStatus, str] = {
     "done": "Finished.",
@@ -29,6 +29,7 @@ def markdown(report: Report) -> str:
         *(_student(report) if report.trains else []),
         *_part("What became of the rows", _funnel(report.funnel)),
         *(_part("Loss", _loss(report.loss_curve)) if report.trains else []),
+        *(_part("Rounds of own answers", _rounds(report.rounds)) if report.rounds else []),
         *_part("Where the time and the tokens went", [*_ledger(report), *_teachers(report), *_engines(report)]),
         *_part("Some rows the student was trained on" if report.trains else "Some rows of the data", _rows(report)),
         *_part("Some rows that were dropped", _dropped(report)),
@@ -141,6 +142,22 @@ def _loss(points: Sequence[LossPoint]) -> list[str]:
     size = math.ceil(len(points) / LOSS_ROWS)
     note = [f"A row is the mean of {size} steps, up to the one it names; in nats per token."] if size > 1 else []
     return note + _table(["Step", "Tokens", *names, "Learning rate"], rows, "rr" + "r" * len(names) + "r")
+
+
+def _rounds(rounds: Sequence[RoundRow]) -> list[str]:
+    head = ("Round", "Answers", "Tokens each", "Cut off", "Repeated 3-grams", "Nats per token from the teacher")
+    rows = (
+        (
+            r.round,
+            count(r.answers),
+            figure(r.tokens_per_answer),
+            percent(r.cut_off),
+            percent(r.repeated_3grams),
+            "–" if r.kd is None else measure(r.kd),
+        )
+        for r in rounds
+    )
+    return _table(head, rows, "rrrrrr")
 
 
 def _ledger(report: Report) -> list[str]:
@@ -321,11 +338,12 @@ def drops_by_reason(
     dropped: Sequence[DroppedRow], funnel: Sequence[FunnelRow]
 ) -> list[tuple[str, str, int, list[DroppedRow]]]:
     """(stage, reason, how many rows the funnel counts for the reason, some of them), the commonest first."""
-    counted: Counter[str] = Counter()
-    for step in funnel:
-        counted.update(step.dropped)
+    counted = {(step.label, reason): number for step in funnel for reason, number in step.dropped.items()}
     groups: dict[tuple[str, str], list[DroppedRow]] = {}
     for row in dropped:
         groups.setdefault((row.stage, row.reason), []).append(row)
-    told = [(stage, reason, max(counted[reason], len(rows)), rows) for (stage, reason), rows in groups.items()]
+    told = [
+        (stage, reason, max(counted.get((stage, reason), 0), len(rows)), rows)
+        for (stage, reason), rows in groups.items()
+    ]
     return sorted(told, key=lambda group: -group[2])

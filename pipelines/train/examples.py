@@ -21,12 +21,15 @@ STAGE = "examples"
 COMPONENT = "answer"
 
 
-def run(tokenizer: ChatTokenizer, max_length: int, marks: Reasoning | None, run: StageRun) -> Outcome:
-    """Render every answer once; with `marks` its teacher's thoughts before it. All other inputs hold its tasks."""
+def run(name: str, tokenizer: ChatTokenizer, max_length: int, marks: Reasoning | None, run: StageRun) -> Outcome:
+    """Render every answer once; with `marks` the thoughts before it. All other inputs hold its tasks.
+
+    `name` is the stage's.
+    """
     folders = [done.folder for role, done in run.inputs.items() if role != "answers"]
     tasks = lineage.by_id(task for folder in folders for task in rows_of(folder, Instruction))
     answers = rows_of(run.inputs["answers"].folder, Answer)
-    examples, dropped = make(answers, tokenizer, max_length, marks)
+    examples, dropped = make(answers, tokenizer, max_length, marks, name)
     examples = [replace(e, lineage=lineage.of_task(e.instruction_id, tasks)) for e in examples]
     write_rows(run.folder, examples, TrainExample, dropped)
     rows, digest, reasons = summary(run.folder, TrainExample)
@@ -41,7 +44,11 @@ def sizes(examples: Iterable[TrainExample]) -> dict[str, int]:
 
 
 def make(
-    answers: Iterable[Answer], tokenizer: ChatTokenizer, max_length: int, marks: Reasoning | None = None
+    answers: Iterable[Answer],
+    tokenizer: ChatTokenizer,
+    max_length: int,
+    marks: Reasoning | None = None,
+    stage: str = STAGE,
 ) -> tuple[list[TrainExample], list[Dropped]]:
     """Examples in the answers' order; one longer than `max_length` tokens is dropped, never cut silently."""
     made: list[TrainExample] = []
@@ -50,7 +57,7 @@ def make(
         example = encode(answer, tokenizer, marks)
         if len(example.token_ids) > max_length:
             detail = f"{len(example.token_ids)} tokens, max_length is {max_length}"
-            dropped.append(Dropped(answer.id, STAGE, "too long", answer.prompt, detail))
+            dropped.append(Dropped(answer.id, stage, "too long", answer.prompt, detail))
         else:
             made.append(example)
     return made, dropped
