@@ -58,7 +58,7 @@ def local_facts(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[str]:
     if isinstance(recipe, StudentRecipe):
         _check_layers(recipe, faculty)
         for where, train in recipe.student.trainings.items():
-            track.check(train.track)
+            track.check(f"{where}.track", train.track)
             facts += [f"{where}: {train.kd.in_words(train.top_k)}"] if train.has("kd") else []
         if isinstance(recipe.student.init, GivenStudent):
             facts.append(f"student: starts from {_model_fact(faculty.origin(recipe.student.init))}")
