@@ -85,7 +85,7 @@ def test_answers_to_a_task_and_to_its_rewritings_share_a_lineage(
     write_rows(runs.child("answers"), answers, Answer)
     inputs = {name: runs.child(name) for name in ("answers", "instructions", "evolved_1")}
     stage = stage_run("examples", **inputs)
-    outcome = run(tokenizer, 500, None, stage)
+    outcome = run("examples", tokenizer, 500, None, stage)
     assert [(e.instruction_id, e.lineage) for e in rows_of(stage.folder, TrainExample)] == [
         ("seed", "seed"), ("again", "seed"),
     ]  # fmt: skip
