@@ -19,7 +19,7 @@ from pipelines.generate import held_out
 from pipelines.recipes import on_policy
 from pipelines.recipes.data import DataStages
 from pipelines.recipes.student import StudentStages
-from pipelines.train import student
+from pipelines.train import examples, student
 from serving import evaluate
 from serving.endpoints import Served
 from serving.examinees import Examinee, at_endpoint, behind_api
@@ -36,7 +36,7 @@ def stages(recipe: Distil, faculty: ClusterFaculty) -> list[Stage]:
     references = own.references(data, apart)
     train, teacher = recipe.student.train, recipe.student.signals
     assert not isinstance(teacher, dict), "the recipe lets one teacher give signals"
-    shown = made.examples("examples", answers, tasks, train.max_length, recipe.trained_reasoning)
+    shown = own.examples(answers, tasks)
     captured = teacher if train.needs_signals else None
     signals = [made.soft_targets("soft_targets", captured, shown, train.top_k)] if captured else []
     first = made.first(shown)
@@ -64,6 +64,23 @@ class _Builder:
         alike = answers if isinstance(answers, Answers) else Answers(teacher=config.teacher, sampling=config.sampling)
         every = {"teacher": config.teacher, "samples": 1, "max_repetition": 1.0}
         return data.asked("references", alike.model_copy(update=every), apart)
+
+    def examples(self, answers: Stage, tasks: list[Stage]) -> Stage:
+        max_length = self._recipe.student.train.max_length
+        model = self._faculty.origin(self._recipe.student.init)
+        marks = self._recipe.trained_reasoning
+        config = {
+            "max_length": max_length,
+            "tokenizer": model.digest,
+            "method": "sft",
+            "reasoning": marks and marks.model_dump(mode="json"),
+        }
+
+        def run(stage: StageRun) -> Outcome:
+            encoded = partial(examples.encode, tokenizer=ChatTokenizer(str(model.folder())), marks=marks)
+            return examples.run("examples", encoded, max_length, stage)
+
+        return Stage("examples", 4, config, {"answers": answers, **{stage.name: stage for stage in tasks}}, run)
 
     def evaluate(self, references: Stage, first: Stage, trained: Stage) -> Stage:
         config, seed, marks = self._recipe.evaluate, self._recipe.seed, self._recipe.reasoning

@@ -10,14 +10,19 @@ Knows which stage feeds which, and which settings enter each stage's key. Builds
 
 from functools import partial
 
+from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Answers, OnPolicy, VLLMTeacher
+from pipelines.core.parts import rows_of
 from pipelines.core.recipe import STUDENT, Distil
+from pipelines.core.records import Answer, Completion, TrainExample
 from pipelines.core.stage import Outcome, Stage, StageRun
 from pipelines.generate import draw
 from pipelines.generate.answers import AnswerWork
 from pipelines.generate.faculty import run_rows
+from pipelines.generate.ledger import Ledger
+from pipelines.generate.teacher import TeacherId
 from pipelines.recipes.student import StudentStages
-from pipelines.train import student
+from pipelines.train import examples, student
 from serving.faculty import ClusterFaculty, number_format
 
 
@@ -52,8 +57,7 @@ class _Builder:
         assert isinstance(teacher, str), "the recipe lets one teacher judge"
         drawn = self._tasks(round, tasks[-1])
         answers = self._own_answers(f"own_answers_{round}", drawn, current)
-        marks = self._recipe.trained_reasoning
-        shown = made.examples(f"examples_{round}", answers, tasks, train.max_length, marks)
+        shown = self._examples(f"examples_{round}", answers, tasks)
         signals = (
             [made.soft_targets(f"soft_targets_{round}", teacher, shown, train.top_k)] if train.needs_signals else []
         )
@@ -67,13 +71,9 @@ class _Builder:
 
     def _own_answers(self, name: str, drawn: Stage, current: Stage) -> Stage:
         """Answers by the student as it is. Loops and what is cut off stay: there its teacher has most to say."""
-        marks, engine, pool = self._recipe.trained_reasoning, self._recipe.student.engine, self._config.pool
-        asked = Answers(teacher=STUDENT, sampling=self._config.sampling, reasoning=marks)
-        content = {
-            "sampling": asked.sampling.model_dump(mode="json"),
-            "reasoning": marks and marks.model_dump(mode="json"),
-            "engine": number_format(engine),
-        }
+        engine, pool = self._recipe.student.engine, self._config.pool
+        asked = Answers(teacher=STUDENT, sampling=self._config.sampling)
+        content = {"sampling": asked.sampling.model_dump(mode="json"), "engine": number_format(engine)}
 
         def run(stage: StageRun) -> Outcome:
             model = str(student.model_of(stage.inputs["student"]))
@@ -83,3 +83,26 @@ class _Builder:
 
         estimate = f"up to {self._config.tasks:,} answers of {asked.sampling.max_tokens} tokens by the student"
         return Stage(name, 1, content, {"source": drawn, "student": current}, run, estimate)
+
+    def _examples(self, name: str, answers: Stage, tasks: list[Stage]) -> Stage:
+        """The answers in the tokens that the student said, which its replies have."""
+        max_length, model = self._config.train.max_length, self._faculty.origin(self._recipe.student.init)
+        content = {"max_length": max_length, "tokenizer": model.digest}
+
+        def run(stage: StageRun) -> Outcome:
+            tokenizer, said = ChatTokenizer(str(model.folder())), _replies(stage)
+
+            def encoded(answer: Answer) -> TrainExample:
+                return examples.encode_own(answer, said[answer.completion_id].token_ids, tokenizer)
+
+            return examples.run(name, encoded, max_length, stage)
+
+        return Stage(name, 1, content, {"answers": answers, **{stage.name: stage for stage in tasks}}, run)
+
+
+def _replies(run: StageRun) -> dict[str, Completion]:
+    """What a stage's answers were made of, by id."""
+    answers = run.inputs["answers"]
+    who = TeacherId(STUDENT, answers.manifest["facts"]["teacher_digest"])
+    ledger: Ledger[Completion] = Ledger(run.runs, who, Completion)
+    return ledger.find(answer.completion_id for answer in rows_of(answers.folder, Answer))

@@ -1,5 +1,4 @@
-"""The stages in which a student comes to be: examples, signals, first weights, training. Every method that trains
-builds on them.
+"""The stages in which a student comes to be: signals, first weights, training. Every method that trains builds on them.
 
 Knows which settings enter each stage's key. Builds inert stages; starts nothing.
 """
@@ -9,12 +8,12 @@ from functools import partial
 from cluster.models import Model
 from pipelines.core import manifest
 from pipelines.core.chat import ChatTokenizer
-from pipelines.core.config import GivenStudent, PrunedStudent, RandomStudent, Reasoning, Train
+from pipelines.core.config import GivenStudent, PrunedStudent, RandomStudent, Train
 from pipelines.core.recipe import StudentRecipe, signal_teachers
 from pipelines.core.stage import Done, Outcome, Stage, StageRun
 from pipelines.generate.faculty import run_rows
 from pipelines.generate.soft_targets import SoftTargetWork
-from pipelines.train import card, examples, initial, student
+from pipelines.train import card, initial, student
 from pipelines.train.card import Lesson, Origin
 from pipelines.train.job import MODEL
 from serving.faculty import ClusterFaculty
@@ -28,23 +27,6 @@ class StudentStages:
 
     def __init__(self, recipe: StudentRecipe, faculty: ClusterFaculty) -> None:
         self._recipe, self._faculty = recipe, faculty
-
-    def examples(
-        self, name: str, answers: Stage, tasks: list[Stage], max_length: int, marks: Reasoning | None
-    ) -> Stage:
-        """Answers as token ids, with the thoughts before them where the student learns to think aloud."""
-        model = self._faculty.origin(self._recipe.student.init)
-        config = {
-            "max_length": max_length,
-            "tokenizer": model.digest,
-            "method": "sft",
-            "reasoning": marks and marks.model_dump(mode="json"),
-        }
-
-        def run(stage: StageRun) -> Outcome:
-            return examples.run(name, ChatTokenizer(str(model.folder())), max_length, marks, stage)
-
-        return Stage(name, 4, config, {"answers": answers, **{stage.name: stage for stage in tasks}}, run)
 
     def soft_targets(
         self, name: str, teacher: str, shown: Stage, k: int, sources: frozenset[str] | None = None

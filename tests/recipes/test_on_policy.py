@@ -6,6 +6,7 @@ Whole runs without an engine: the fake teacher answers in the student's place, a
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import pytest
 
 from pipelines.core import runner
 from pipelines.core.builtin import SEED_TASKS
-from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import FakeTeacher as FakeSpec
 from pipelines.core.config import Train, VLLMTeacher
 from pipelines.core.parts import dropped_of, rows_of
@@ -135,6 +135,13 @@ def test_how_wide_the_pool_is_makes_nothing_anew_and_a_number_format_does(data: 
     assert stages(read(data))["own_answers_1"].key != before["own_answers_1"].key
 
 
+def completions(runs: Folder) -> Iterator[Completion]:
+    """All that anyone said."""
+    for book in (runs.child(name) for name in runs.folders() if name.startswith("replies-")):
+        for part in book.files(".parquet"):
+            yield from book.read_records(part, Completion)
+
+
 class Ran:
     """A run but for its evaluation."""
 
@@ -184,19 +191,14 @@ def test_what_a_student_says_is_learnt_token_by_token(data: dict[str, Any], go: 
     for n in (1, 2):
         assert {a.instruction_id for a in ran.answers(f"own_answers_{n}")} == drawn[n - 1]
         examples = list(rows_of(ran.made(f"examples_{n}"), TrainExample))
+        replies = {c.id: c.token_ids for c in completions(ran.runs)}
+        said = {a.id: replies[a.completion_id] for a in ran.answers(f"own_answers_{n}")}
         judged = {s.example_id: s for s in rows_of(ran.made(f"soft_targets_{n}"), SoftTargets)}
         for example in examples:
             weighted = tuple(t for t, weight in enumerate(example.weights) if weight > 0)
             assert judged[example.id].positions == weighted
+            assert tuple(example.token_ids[t] for t in weighted) == said[example.answer_id]
             assert example.lineage == example.instruction_id
-
-
-def test_an_answer_that_did_not_end_teaches_no_end(data: dict[str, Any], go: Callable[[Distil], Ran]) -> None:
-    ran = go(read(data, rounds=1, sampling={"max_tokens": 60}))
-    end = ChatTokenizer(data["teachers"]["main"]["model"]).eos_id
-    examples = {e.answer_id: e for e in rows_of(ran.made("examples_1"), TrainExample)}
-    ends = {a.finish_reason: examples[a.id].token_ids[-1] == end for a in ran.answers("own_answers_1")}
-    assert ends == {"stop": True, "length": False}
 
 
 def test_an_answer_without_words_is_dropped_and_loops_are_kept(
@@ -209,8 +211,7 @@ def test_an_answer_without_words_is_dropped_and_loops_are_kept(
         if request.sampling.max_tokens != 40:  # a teacher's answer
             return said
         mute.append(request.id)
-        text = " " if len(mute) == 1 else "and so on " * 9
-        return Completion(said.id, said.model, said.prompt, text, (), "stop", said.prompt_tokens, said.output_tokens)
+        return replace(said, text=" " if len(mute) == 1 else "and so on " * 9, finish_reason="stop")
 
     monkeypatch.setattr(FakeTeacher, "write", says)
     ran = go(read(data, rounds=1))
@@ -244,13 +245,7 @@ def test_a_killed_round_goes_on_and_asks_nothing_twice(
     assert len(asked) == len(set(asked)) == 2 * EACH
     calm = {a.id for n in (1, 2) for a in ran.answers(f"own_answers_{n}")}
     assert len(calm) == 2 * EACH
-    books = {c.model for name in runs.folders() if name.startswith("replies-") for c in _completions(runs.child(name))}
-    assert len(books) == 3  # the teacher, and two students
-
-
-def _completions(book: Folder) -> Iterator[Completion]:
-    for part in book.files(".parquet"):
-        yield from book.read_records(part, Completion)
+    assert len({c.model for c in completions(runs)}) == 3  # the teacher, and two students
 
 
 def test_the_report_tells_of_each_round(data: dict[str, Any], go: Callable[[Distil], Ran]) -> None:
