@@ -58,10 +58,8 @@ class _Builder:
         drawn = self._tasks(round, tasks[-1])
         answers = self._own_answers(f"own_answers_{round}", drawn, current)
         shown = self._examples(f"examples_{round}", answers, tasks)
-        signals = (
-            [made.soft_targets(f"soft_targets_{round}", teacher, shown, train.top_k)] if train.needs_signals else []
-        )
-        name = student_name(self._recipe, round)
+        name, judged = student_name(self._recipe, round), f"soft_targets_{round}"
+        signals = [made.soft_targets(judged, teacher, shown, train.top_k)] if train.needs_signals else []
         return [drawn, answers, shown, *signals, made.trained(name, train, shown, signals, current)]
 
     def _tasks(self, round: int, source: Stage) -> Stage:
