@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,8 @@ class Load:
         from pipelines.train import examples
 
         answers = [Answer(f"a{n}", f"i{n}", f"c{n}", q, a, "stop") for n, (q, a) in enumerate(self.turns())]
-        return examples.make(answers, ChatTokenizer(str(self.model)), max_length=1024)[0]
+        encoded = partial(examples.encode, tokenizer=ChatTokenizer(str(self.model)))
+        return examples.make(answers, encoded, max_length=1024)[0]
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def plan(
     typer.echo(f"{planned.run_folder.name}  (in {runs})\n")
     for row in planned.stages:
         rows = f"{row.done.manifest['rows']:,} rows" if row.done else row.stage.estimate
-        typer.echo(f"  {row.state:<8} {row.stage.name:<13} {row.stage.key}  {rows}")
+        typer.echo(f"  {row.state:<8} {row.stage.name:<15} {row.stage.key}  {rows}")
     typer.echo("\n" + "\n".join(f"  {fact}" for fact in planned.facts))
     if check:
         for fact in api.check(loaded, runs, address, port):

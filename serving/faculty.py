@@ -29,6 +29,7 @@ from pipelines.core.config import (
 )
 from pipelines.core.config import FakeTeacher as FakeSpec
 from pipelines.core.config import RecordedTeacher as RecordedSpec
+from pipelines.core.config import Teacher as Spec
 from pipelines.core.hashing import key_of
 from pipelines.core.progress import Progress
 from pipelines.core.recipe import Recipe
@@ -54,6 +55,7 @@ class ClusterFaculty:
     port: int = DEFAULT_PORT
     say: Any = print
     _stack: ExitStack = field(default_factory=ExitStack)
+    _lent: dict[str, VLLMTeacher] = field(default_factory=dict)
 
     @cached_property
     def session(self) -> Session:
@@ -76,9 +78,23 @@ class ClusterFaculty:
         """Stop what was started here."""
         self._stack.close()
 
+    @contextmanager
+    def lent(self, name: str, spec: VLLMTeacher) -> Iterator[None]:
+        """One teacher more than the recipe's, for a while: a student that answers. Its endpoint goes when it has."""
+        assert name not in self.recipe.teachers, f"{name} is a teacher already"
+        self._lent[name] = spec
+        try:
+            yield
+        finally:
+            del self._lent[name]
+
+    def spec(self, name: str) -> Spec:
+        """A teacher's section."""
+        return self._lent[name] if name in self._lent else self.recipe.teachers[name]
+
     def model(self, name: str) -> Model:
         """The files of a teacher's model; those of the tokenizer alone where the model is on another server."""
-        spec = self.recipe.teachers[name]
+        spec = self.spec(name)
         if isinstance(spec, HTTPTeacher):
             assert spec.tokenizer is not None, f"the tokens of {name} are not known"
             return resolve_tokenizer(spec.tokenizer, f"teachers.{name}.tokenizer")
@@ -94,7 +110,7 @@ class ClusterFaculty:
         return self.model(init.teacher)
 
     def identity(self, name: str) -> TeacherId:
-        match self.recipe.teachers[name]:
+        match self.spec(name):
             case HTTPTeacher() as spec:
                 tokens = self.model(name).digest if spec.tokenizer else ""
                 digest = key_of("http", spec.base_url, spec.model, spec.api, spec.extra_body, tokens)
@@ -104,7 +120,7 @@ class ClusterFaculty:
                 digest = f"fake-{self.model(name).digest}"
             case VLLMTeacher() as spec:
                 digest = self.model(name).digest
-                if changed := _number_format(spec.engine):
+                if changed := number_format(spec.engine):
                     digest = key_of("vllm", digest, changed)
         return TeacherId(name, digest)
 
@@ -113,7 +129,7 @@ class ClusterFaculty:
 
     @asynccontextmanager
     async def warm(self, name: str) -> AsyncIterator[Teacher]:
-        match self.recipe.teachers[name]:
+        match self.spec(name):
             case FakeSpec() as spec:
                 yield Patient(self._fake(name, spec), spec.watchdog_s)
             case RecordedSpec():
@@ -126,13 +142,17 @@ class ClusterFaculty:
             case VLLMTeacher() as spec:
                 # In this thread on purpose: a local Ray dies with the thread that started it, not with the process.
                 base_url = self.serve_teacher(name)
-                async with Api(Address(base_url, f"teachers.{name}")) as api:
-                    client = ServedModel(api, name, self.tokenizer(name), self.identity(name).digest)
-                    yield Patient(client, spec.watchdog_s)
+                try:
+                    async with Api(Address(base_url, f"teachers.{name}")) as api:
+                        client = ServedModel(api, name, self.tokenizer(name), self.identity(name).digest)
+                        yield Patient(client, spec.watchdog_s)
+                finally:
+                    if name in self._lent:
+                        self.endpoints.down(base_url)
 
     def http(self, name: str) -> HTTPTeacher:
         """How a teacher of kind http is reached."""
-        spec = self.recipe.teachers[name]
+        spec = self.spec(name)
         assert isinstance(spec, HTTPTeacher), f"{name} is not behind an API"
         return spec
 
@@ -145,7 +165,7 @@ class ClusterFaculty:
 
     def record(self, name: str) -> Record:
         """What a teacher of kind recorded will repeat."""
-        spec = self.recipe.teachers[name]
+        spec = self.spec(name)
         assert isinstance(spec, RecordedSpec), f"{name} is no record"
         return recorded.read(spec.files, f"teachers.{name}.files")
 
@@ -155,12 +175,12 @@ class ClusterFaculty:
 
     def served(self, name: str) -> Served:
         """The teacher as an endpoint would hold it."""
-        spec, model = self.recipe.teachers[name], self.model(name)
+        spec, model = self.spec(name), self.model(name)
         assert isinstance(spec, VLLMTeacher), f"{name} has no endpoint of ours"
         return Served(name, model.folder(), model.digest, spec.engine)
 
     def over_shards(self, name: str, run: ShardRun, requests: int, progress: Progress) -> float:
-        spec = self.recipe.teachers[name]
+        spec = self.spec(name)
         if isinstance(spec, LocalTeacher) and self._is_bulk(spec, run, requests):
             with self._resources(name) as resources:
                 return run_on_pool(run, self._maker(name), spec.pool, resources, progress, spec.watchdog_s)
@@ -181,7 +201,7 @@ class ClusterFaculty:
 
     def _maker(self, name: str) -> MakeTeacher:
         """How an actor makes this teacher; it must pickle."""
-        spec = self.recipe.teachers[name]
+        spec = self.spec(name)
         if isinstance(spec, FakeSpec):
             return partial(FakeTeacher, self.identity(name).digest, self.tokenizer(name), spec.latency_s)
         assert isinstance(spec, VLLMTeacher), f"{name} needs no pool"
@@ -191,7 +211,7 @@ class ClusterFaculty:
     @contextmanager
     def _resources(self, name: str) -> Iterator[dict[str, Any]]:
         """What an actor of this teacher's pool asks of Ray, as Ray Data's arguments."""
-        spec = self.recipe.teachers[name]
+        spec = self.spec(name)
         if isinstance(spec, FakeSpec):
             assert self.session is not None  # Ray must be up before Ray Data is used
             yield {"num_cpus": 0.1}
@@ -205,7 +225,7 @@ class ClusterFaculty:
         return FakeTeacher(self.identity(name).digest, self.tokenizer(name), spec.latency_s)
 
 
-def _number_format(engine: Engine) -> dict[str, Any]:
+def number_format(engine: Engine) -> dict[str, Any]:
     """What else than its weights changes a model's words: how its numbers are held, where that is not the default."""
     fields = engine.model_dump(mode="json", include={"dtype", "quantization"})
     return {name: value for name, value in fields.items() if value != Engine.model_fields[name].default}

@@ -17,7 +17,7 @@ FILE = "manifest.json"
 def write(stage: Stage, folder: Folder, inputs: Mapping[str, Done], outcome: Outcome, seconds: float) -> Done:
     """Seal a stage's folder."""
     manifest = {
-        "stage": stage.name,
+        "stage": stage.kind,
         "key": stage.key,
         "version": stage.version,
         "config": dict(stage.config),

@@ -31,6 +31,8 @@ from pipelines.core.config import (
     VLLMTeacher,
 )
 
+STUDENT = "student"  # a student's name where it is asked as teachers are
+
 
 class Recipe(Strict):
     """What every method's recipe has."""
@@ -89,6 +91,10 @@ class Distil(DataRecipe):
             raise ValueError("student.signals: there are no several sources of data here; name one teacher")
         if self.student.learn != Learn():
             raise ValueError("student.learn is for `method: tune`; here the student learns the answers")
+        if self.student.on_policy and STUDENT in self.teachers:
+            raise ValueError(
+                f"teachers.{STUDENT}: with student.on_policy this is the name of the student that answers; take another"
+            )
         _check_student(self.student, self.teachers)
         return self
 
@@ -111,6 +117,11 @@ class Tune(Recipe):
     def _student_can_learn(self) -> "Tune":
         if strange := self.signals.keys() - self.data.sources.keys():
             raise ValueError(f"student.signals names {sorted(strange)}; data.sources has {sorted(self.data.sources)}")
+        if self.student.on_policy:
+            raise ValueError(
+                "student.on_policy: the rows of `method: tune` are given, answers and all; for a student that answers "
+                "itself take `method: distil` with `instructions: {kind: given}`"
+            )
         _check_student(self.student, self.teachers)
         return self
 
@@ -123,10 +134,10 @@ def signal_teachers(student: Student) -> list[str]:
 
 def _check_student(student: Student, teachers: Mapping[str, Teacher]) -> None:
     """What needs a teacher's weights or distributions names one that has them."""
-    train = student.train
-    if (train.needs_signals or train.needs_teacher) and not student.signals:
-        needing = "kd" if train.has("kd") else "attention"
-        raise ValueError(f"student.train.losses has {needing!r}, so student.signals must name a teacher")
+    for where, train in student.trainings.items():
+        if (train.needs_signals or train.needs_teacher) and not student.signals:
+            needing = "kd" if train.has("kd") else "attention"
+            raise ValueError(f"{where}.losses has {needing!r}, so student.signals must name a teacher")
     init = student.init
     if isinstance(init, PrunedStudent | RandomStudent) and not isinstance(teachers[init.teacher], LocalTeacher):
         raise ValueError(
@@ -139,7 +150,7 @@ def _check_student(student: Student, teachers: Mapping[str, Teacher]) -> None:
                 f"student.signals names {name!r}: an HTTP API or a record gives no full distributions over the "
                 "student's tokens; name a teacher of kind vllm, or http with `api: vllm`, or drop 'kd' and the signals"
             )
-    if train.needs_teacher and not (
+    if any(train.needs_teacher for train in student.trainings.values()) and not (
         isinstance(student.signals, str) and isinstance(teachers[student.signals], VLLMTeacher)
     ):
         raise ValueError(

@@ -45,7 +45,10 @@ class StageRun:
 
 @dataclass(frozen=True)
 class Stage:
-    """`config` holds every setting that changes the output, and no other: never a path, a pool size, a machine."""
+    """`config` holds every setting that changes the output, and no other: never a path, a pool size, a machine.
+
+    `kind` enters the key in the name's place, where the name tells no more than when in its run a stage comes.
+    """
 
     name: str
     version: int
@@ -53,12 +56,16 @@ class Stage:
     inputs: Mapping[str, "Stage"]
     run: Callable[[StageRun], Outcome] = field(compare=False)
     estimate: str = ""  # for `plan`: what this will ask of the teacher, in words
+    kind: str = ""  # the name, where there is no other
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", self.kind or self.name)
 
     @property
     def key(self) -> str:
         parents = {role: stage.key for role, stage in self.inputs.items()}
-        return key_of(self.name, self.version, dict(self.config), parents)
+        return key_of(self.kind, self.version, dict(self.config), parents)
 
     @property
     def folder_name(self) -> str:
-        return f"{self.name}-{self.key}"
+        return f"{self.kind}-{self.key}"

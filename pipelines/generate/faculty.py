@@ -42,13 +42,18 @@ def run_rows(work: Work[Any], faculty: Faculty, teacher: str, stage: str, source
     everything = sum(s.stop - s.start for s in shards)
     left = sum(s.stop - s.start for s in todo)
     start_up = 0.0
+    identity = faculty.identity(teacher)
     run.progress.begin(stage, everything, everything - left)
     if todo:
-        identity = faculty.identity(teacher)
         job = ShardRun(work, stage, identity, source, run.folder, run.runs, todo)
         start_up = faculty.over_shards(teacher, job, left, run.progress)
         job.journal().delete()
     rows, digest, dropped = summary(run.folder, work.writes)
     cost = Usage(*(total(run.folder, part.name) for part in fields(Usage)))
-    facts = {"teacher": teacher, **cost.facts(), **engine_time.facts(run.folder.child(ENGINES))}
+    facts = {
+        "teacher": teacher,
+        "teacher_digest": identity.digest,
+        **cost.facts(),
+        **engine_time.facts(run.folder.child(ENGINES)),
+    }
     return Outcome(rows, digest, dropped, cost.prompt_tokens, cost.output_tokens, start_up, facts)

@@ -5,6 +5,8 @@ Knows which stage feeds which, and which settings enter each stage's key. Builds
     seeds ─► instructions ─► answers ─► examples ─┬─► soft_targets ────────────┐
       │                                           ├─► student_init (─► refit) ─┴─► student ─┐
       └────► held_out ─────► references ──────────┴─────────────────────────────────────────┴─► evaluate
+
+Rounds in which the student answers itself stand between its training and the evaluation (`on_policy.py`).
 """
 
 from functools import partial
@@ -14,6 +16,7 @@ from pipelines.core.config import Answers, HTTPTeacher, VLLMTeacher
 from pipelines.core.recipe import Distil
 from pipelines.core.stage import Outcome, Stage, StageRun
 from pipelines.generate import held_out
+from pipelines.recipes import on_policy
 from pipelines.recipes.data import DataStages
 from pipelines.recipes.student import StudentStages
 from pipelines.train import examples, student
@@ -31,15 +34,16 @@ def stages(recipe: Distil, faculty: ClusterFaculty) -> list[Stage]:
     apart = own.held_out(seed, tasks[-1])
     answers = data.answers(tasks[-1])
     references = own.references(data, apart)
-    shown = own.examples(answers, tasks)
-    teacher = recipe.student.signals
+    train, teacher = recipe.student.train, recipe.student.signals
     assert not isinstance(teacher, dict), "the recipe lets one teacher give signals"
-    captured = teacher if recipe.student.train.needs_signals else None
-    signals = [made.soft_targets("soft_targets", captured, shown)] if captured else []
+    shown = own.examples(answers, tasks)
+    captured = teacher if train.needs_signals else None
+    signals = [made.soft_targets("soft_targets", captured, shown, train.top_k)] if captured else []
     first = made.first(shown)
-    trained = made.trained(shown, signals, first[-1])
-    evaluated = own.evaluate(references, first[0], trained)  # "before" is as it was pruned, not yet refitted
-    return [seed, *tasks, apart, answers, references, shown, *signals, *first, trained, evaluated]
+    trained = [made.trained(on_policy.student_name(recipe, 0), train, shown, signals, first[-1])]
+    trained += on_policy.rounds(recipe, faculty, made, tasks, trained[0])
+    evaluated = own.evaluate(references, first[0], trained[-1])  # "before" is as it was pruned, not yet refitted
+    return [seed, *tasks, apart, answers, references, shown, *signals, *first, *trained, evaluated]
 
 
 class _Builder:
@@ -72,7 +76,8 @@ class _Builder:
         }
 
         def run(stage: StageRun) -> Outcome:
-            return examples.run(ChatTokenizer(str(model.folder())), max_length, marks, stage)
+            encoded = partial(examples.encode, tokenizer=ChatTokenizer(str(model.folder())), marks=marks)
+            return examples.run("examples", encoded, max_length, stage)
 
         return Stage("examples", 4, config, {"answers": answers, **{stage.name: stage for stage in tasks}}, run)
 

@@ -6,14 +6,15 @@ Knows which settings enter each stage's key. Builds inert stages; starts nothing
 from functools import partial
 
 from cluster.models import Model
+from pipelines.core import manifest
 from pipelines.core.chat import ChatTokenizer
-from pipelines.core.config import GivenStudent, PrunedStudent, RandomStudent
+from pipelines.core.config import GivenStudent, PrunedStudent, RandomStudent, Train
 from pipelines.core.recipe import StudentRecipe, signal_teachers
 from pipelines.core.stage import Done, Outcome, Stage, StageRun
 from pipelines.generate.faculty import run_rows
 from pipelines.generate.soft_targets import SoftTargetWork
 from pipelines.train import card, initial, student
-from pipelines.train.card import Origin
+from pipelines.train.card import Lesson, Origin
 from pipelines.train.job import MODEL
 from serving.faculty import ClusterFaculty
 
@@ -27,9 +28,10 @@ class StudentStages:
     def __init__(self, recipe: StudentRecipe, faculty: ClusterFaculty) -> None:
         self._recipe, self._faculty = recipe, faculty
 
-    def soft_targets(self, name: str, teacher: str, shown: Stage, sources: frozenset[str] | None = None) -> Stage:
-        """A teacher's distributions at the examples' tokens, of these sources only."""
-        k = self._recipe.student.train.top_k
+    def soft_targets(
+        self, name: str, teacher: str, shown: Stage, k: int, sources: frozenset[str] | None = None
+    ) -> Stage:
+        """A teacher's `k` likeliest tokens at each of the examples', of these sources only."""
         config = {"k": k, "teacher": self._faculty.identity(teacher).digest}
         if sources is not None:
             config["sources"] = sorted(sources)
@@ -45,9 +47,9 @@ class StudentStages:
         start = self._student_init(shown)
         return [start, self._refit(shown, start)] if self._recipe.student.refit else [start]
 
-    def trained(self, shown: Stage, signals: list[Stage], first: Stage) -> Stage:
-        train, seed = self._recipe.student.train, self._recipe.seed
-        template, beside = self._recipe.student.learn.template, self._beside()
+    def trained(self, name: str, train: Train, shown: Stage, signals: list[Stage], first: Stage) -> Stage:
+        """The student that `first` becomes. Whatever a run calls each that it trains, all are of one kind."""
+        seed, template, beside = self._recipe.seed, self._recipe.student.learn.template, self._beside(train)
         config = {
             **train.model_dump(mode="json", exclude=_HOW_IT_RUNS),
             "seed": seed,
@@ -62,22 +64,28 @@ class StudentStages:
             tokens = self._teacher_tokens()
             outcome = student.run_train(train, seed, start, lambda: self._faculty.session, stage, own, folder, tokens)
             made = stage.folder.local_path() / MODEL
-            card.write(made, self._origin(stage.inputs["init"]), train, stage.inputs["examples"], outcome.facts)
+            card.write(made, self._origin(stage), train, stage.inputs["examples"], outcome.facts)
             return outcome
 
-        return Stage("student", 4, config, inputs, run, f"{train.epochs} epoch(s)")
+        return Stage(name, 4, config, inputs, run, f"{train.epochs} epoch(s)", kind="student")
 
-    def _origin(self, init: Done) -> Origin:
+    def _origin(self, run: StageRun) -> Origin:
         names, faculty = signal_teachers(self._recipe.student), self._faculty
         teachers = {name: faculty.model(name).ref for name in names}
         model = faculty.origin(self._recipe.student.init)
         is_encoder_decoder = ChatTokenizer(str(model.folder())).is_encoder_decoder
-        return Origin(model.ref, teachers, init.manifest["facts"], is_encoder_decoder)
+        earlier: list[Lesson] = []
+        init = run.inputs["init"]
+        while "loss_curve" in (facts := init.manifest["facts"]):
+            made_of = {role: _done(run, each["folder"]) for role, each in init.manifest["inputs"].items()}
+            earlier.insert(0, Lesson(made_of["examples"], facts))
+            init = made_of["init"]
+        return Origin(model.ref, teachers, facts, earlier, is_encoder_decoder)
 
-    def _beside(self) -> Model | None:
+    def _beside(self, train: Train) -> Model | None:
         """The teacher that runs in the training workers, where a loss needs one."""
         name = self._recipe.student.signals
-        if not self._recipe.student.train.needs_teacher:
+        if not train.needs_teacher:
             return None
         assert isinstance(name, str), "the recipe lets one teacher run beside the student"
         return self._faculty.model(name)
@@ -115,3 +123,11 @@ class StudentStages:
             return initial.run_refit(config, init, model.folder(), lambda: self._faculty.session, stage)
 
         return Stage("refit", 1, config.model_dump(mode="json"), {"examples": shown, "init": first}, run)
+
+
+def _done(run: StageRun, folder: str) -> Done:
+    """A stage that another was made from."""
+    found = run.runs.child(folder)
+    told = manifest.read(found)
+    assert told is not None, f"{folder} was made from, and is not finished"
+    return Done(found, told)

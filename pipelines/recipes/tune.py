@@ -21,17 +21,17 @@ from serving.faculty import ClusterFaculty
 
 def stages(recipe: Tune, faculty: ClusterFaculty) -> list[Stage]:
     """The whole run, in order. UserError for a file or model that is not there."""
-    own, made = _Builder(recipe, faculty), StudentStages(recipe, faculty)
+    own, made, train = _Builder(recipe, faculty), StudentStages(recipe, faculty), recipe.student.train
     shown = own.examples("train", recipe.student.learn)
     # Whatever is learnt from, answers are what is measured: so methods compare.
     apart = own.examples("held_out", Learn(template=recipe.student.learn.template))
     signals = [
-        made.soft_targets(f"soft_targets_{teacher}", teacher, shown, sources)
+        made.soft_targets(f"soft_targets_{teacher}", teacher, shown, train.top_k, sources)
         for teacher, sources in _sources_of(recipe).items()
-        if recipe.student.train.needs_signals
+        if train.needs_signals
     ]
     first = made.first(shown)
-    trained = made.trained(shown, signals, first[-1])
+    trained = made.trained("student", train, shown, signals, first[-1])
     return [shown, apart, *signals, *first, trained, own.held_out_loss(apart, first[0], trained)]
 
 

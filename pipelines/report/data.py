@@ -100,6 +100,18 @@ class LossPoint:
 
 
 @dataclass(frozen=True, slots=True)
+class RoundRow:
+    """A round in which the student answered tasks itself and learnt what its teacher says of its own tokens."""
+
+    round: int
+    answers: int
+    tokens_per_answer: float
+    cut_off: float  # share of the answers that hit max_tokens
+    repeated_3grams: float  # as in ModelScore
+    kd: float | None  # the divergence from the teacher on them, in nats per token, mean over the round's steps
+
+
+@dataclass(frozen=True, slots=True)
 class ModelScore:
     """One model on the held-out set. `nll`: nats per reference token; None: not measured."""
 
@@ -163,6 +175,7 @@ class Report:
     teachers: tuple[TeacherRow, ...] = ()
     funnel: tuple[FunnelRow, ...] = ()
     loss_curve: tuple[LossPoint, ...] = ()
+    rounds: tuple[RoundRow, ...] = ()
     scores: tuple[ModelScore, ...] = ()
     gap_closed: float | None = None  # (before - student) / (before - teacher), of the mean nll
     samples: tuple[Sample, ...] = ()

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from pipelines.report.data import FunnelRow, LossPoint, Report, Sample
+from pipelines.report.data import FunnelRow, LossPoint, Report, RoundRow, Sample
 from pipelines.report.words import (
     LOSS_ROWS,
     STATUS_WORDS,
@@ -34,6 +34,7 @@ def markdown(report: Report) -> str:
         *(_student(report) if report.trains else []),
         *_part("What became of the rows", _funnel(report.funnel)),
         *(_part("Loss", _loss(report.loss_curve)) if report.trains else []),
+        *(_part("Rounds of own answers", _rounds(report.rounds)) if report.rounds else []),
         *_part("Where the time and the tokens went", [*_ledger(report), *_teachers(report), *_engines(report)]),
         *_part("Some rows the student was trained on" if report.trains else "Some rows of the data", _rows(report)),
         *_part("Some rows that were dropped", _dropped(report)),
@@ -146,6 +147,22 @@ def _loss(points: Sequence[LossPoint]) -> list[str]:
     size = math.ceil(len(points) / LOSS_ROWS)
     note = [f"A row is the mean of {size} steps, up to the one it names; in nats per token."] if size > 1 else []
     return note + _table(["Step", "Tokens", *names, "Learning rate"], rows, "rr" + "r" * len(names) + "r")
+
+
+def _rounds(rounds: Sequence[RoundRow]) -> list[str]:
+    head = ("Round", "Answers", "Tokens each", "Cut off", "Repeated 3-grams", "Nats per token from the teacher")
+    rows = (
+        (
+            r.round,
+            count(r.answers),
+            figure(r.tokens_per_answer),
+            percent(r.cut_off),
+            percent(r.repeated_3grams),
+            "–" if r.kd is None else measure(r.kd),
+        )
+        for r in rounds
+    )
+    return _table(head, rows, "rrrrrr")
 
 
 def _ledger(report: Report) -> list[str]:

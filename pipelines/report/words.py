@@ -4,7 +4,6 @@ Knows the report's data only; neither Markdown nor HTML.
 """
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -101,11 +100,12 @@ def drops_by_reason(
     dropped: Sequence[DroppedRow], funnel: Sequence[FunnelRow]
 ) -> list[tuple[str, str, int, list[DroppedRow]]]:
     """(stage, reason, how many rows the funnel counts for the reason, some of them), the commonest first."""
-    counted: Counter[str] = Counter()
-    for step in funnel:
-        counted.update(step.dropped)
+    counted = {(step.label, reason): number for step in funnel for reason, number in step.dropped.items()}
     groups: dict[tuple[str, str], list[DroppedRow]] = {}
     for row in dropped:
         groups.setdefault((row.stage, row.reason), []).append(row)
-    told = [(stage, reason, max(counted[reason], len(rows)), rows) for (stage, reason), rows in groups.items()]
+    told = [
+        (stage, reason, max(counted.get((stage, reason), 0), len(rows)), rows)
+        for (stage, reason), rows in groups.items()
+    ]
     return sorted(told, key=lambda group: -group[2])

@@ -56,11 +56,17 @@ def examples(recipe: StudentRecipe, seeds: int) -> tuple[int, int]:
     if isinstance(recipe, Tune):
         rows = seeds * config.epochs
         return rows, rows * config.max_length
-    train = seeds - recipe.seeds.held_out
-    new = _new_tasks(recipe, train)[0] * (recipe.instances.most if recipe.instances else 1)
     samples = recipe.answers.samples if isinstance(recipe.answers, Answers) else 1
-    rows = (train + new) * samples * config.epochs
+    rows = _tasks(recipe, seeds) * samples * config.epochs
     return rows, rows * config.max_length
+
+
+def own_answers(recipe: AnyRecipe, seeds: int) -> tuple[int, int]:
+    """(answers that the student writes itself, their tokens), all rounds together."""
+    if not isinstance(recipe, Distil) or (config := recipe.student.on_policy) is None:
+        return 0, 0
+    rows = config.rounds * min(config.tasks, _tasks(recipe, seeds))
+    return rows, rows * config.sampling.max_tokens
 
 
 def in_words(recipe: AnyRecipe, seeds: int, sides: int = 1) -> list[str]:
@@ -69,6 +75,12 @@ def in_words(recipe: AnyRecipe, seeds: int, sides: int = 1) -> list[str]:
     if isinstance(recipe, StudentRecipe):
         (rows, tokens), epochs = examples(recipe, seeds), recipe.student.train.epochs
         lines.append(f"training: up to {rows:,} examples and {sides * tokens:,} tokens, in {epochs} epoch(s)")
+        if config := recipe.student.on_policy:
+            rows, tokens = own_answers(recipe, seeds)
+            again = f"trained on in {config.train.epochs} epoch(s)"
+            lines.append(
+                f"own answers: up to {rows:,} and {tokens:,} tokens by the student in {config.rounds} round(s), {again}"
+            )
     return lines
 
 
@@ -78,15 +90,23 @@ def gpu_hours(recipe: AnyRecipe, seeds: int, sizes: Mapping[str, int], student: 
     known = all(sizes[s.teacher] for s in shares(recipe, seeds))
     if isinstance(recipe, StudentRecipe):
         tokens = examples(recipe, seeds)[1]
-        scored = tokens / recipe.student.train.epochs
+        own = own_answers(recipe, seeds)[1]
+        again = own * (recipe.student.on_policy.train.epochs if recipe.student.on_policy else 0)
+        scored = tokens / recipe.student.train.epochs + own
         known = known and bool(student)
-        work.append(6 * student * tokens / TRAINING)
+        work += [2 * student * own / WRITING, 6 * student * (tokens + again) / TRAINING]
         # Which source has how many rows is not known here: the largest teacher stands for all.
         asked = signal_teachers(recipe.student)
         work.append(max((2 * sizes[name] * scored / WRITING for name in asked), default=0.0))
     hours = sum(work) / 3600
     told = f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
     return f"GPU-hours: about {told}, if no row is dropped ({FORMULA})" if known and hours >= 0.01 else ""
+
+
+def _tasks(recipe: DataRecipe, seeds: int) -> int:
+    """The tasks that are answered: seeds and new ones."""
+    train = seeds - recipe.seeds.held_out
+    return train + _new_tasks(recipe, train)[0] * (recipe.instances.most if recipe.instances else 1)
 
 
 def _new_tasks(recipe: DataRecipe, train: int) -> tuple[int, list[Share]]:

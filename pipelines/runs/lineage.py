@@ -16,7 +16,7 @@ from pipelines.generate.ledger import SHARED
 
 _KINDS: dict[str, type[Any]] = {
     "seeds": Instruction, "evolved": Instruction, "instructions": Instruction, "task_types": Instruction,
-    "instances": Instruction, "held_out": Instruction, "answers": Answer,
+    "instances": Instruction, "held_out": Instruction, "tasks": Instruction, "answers": Answer, "own_answers": Answer,
     "references": Answer, "examples": TrainExample, "soft_targets": SoftTargets, "evaluate": EvalAnswer,
     "held_out_examples": TrainExample, "held_out_loss": HeldOutLoss,
 }  # fmt: skip

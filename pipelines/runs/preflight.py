@@ -12,6 +12,7 @@ from cluster.models import Model
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import (
     Answers,
+    Engine,
     Evolved,
     FakeTeacher,
     Given,
@@ -60,7 +61,9 @@ def local_facts(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[str]:
     facts += estimates.in_words(recipe, tasks, sides)
     if isinstance(recipe, StudentRecipe):
         _check_layers(recipe, faculty)
-        track.check(recipe.student.train.track)
+        for where, train in recipe.student.trainings.items():
+            track.check(f"{where}.track", train.track)
+            facts += [f"{where}: {train.kd.in_words(train.top_k)}"] if train.has("kd") else []
         if isinstance(recipe.student.init, GivenStudent):
             facts.append(f"student: starts from {_model_fact(faculty.origin(recipe.student.init))}")
         student = sizes.of_student(recipe, faculty)
@@ -151,7 +154,7 @@ async def _greet(name: str, spec: HTTPTeacher, recipe: AnyRecipe, faculty: Clust
 def _scored(name: str, spec: HTTPTeacher, recipe: AnyRecipe) -> int:
     """How many candidates this API will be asked to score at a token; 0 where it only writes."""
     if isinstance(recipe, StudentRecipe) and name in signal_teachers(recipe.student):
-        return recipe.student.train.top_k
+        return max(train.top_k for train in recipe.student.trainings.values())
     return 1 if isinstance(recipe, Distil) and recipe.evaluate.teacher == name and spec.api == "vllm" else 0
 
 
@@ -205,16 +208,25 @@ def _check_layers(recipe: StudentRecipe, faculty: ClusterFaculty) -> None:
 
 
 def _check_windows(recipe: DataRecipe) -> None:
+    for where, sampling, whose, engine in _asked_of_engines(recipe):
+        if sampling.max_tokens >= engine.max_model_len:
+            raise UserError(
+                f"{where}.sampling.max_tokens ({sampling.max_tokens}) leaves no room for a prompt in "
+                f"{whose}.engine.max_model_len ({engine.max_model_len})"
+            )
+
+
+def _asked_of_engines(recipe: DataRecipe) -> Iterator[tuple[str, Sampling, str, Engine]]:
+    """(key of a section, its sampling, key of who is asked, the engine that must hold prompt and answer)."""
     sections = {"instructions": recipe.instructions, "instances": recipe.instances, "answers": recipe.answers}
     for where, section in sections.items():
         if section is None or isinstance(section, Given | OwnAnswers):
             continue
-        spec, wanted = recipe.teachers[section.teacher], section.sampling.max_tokens
-        if isinstance(spec, VLLMTeacher) and wanted >= spec.engine.max_model_len:
-            raise UserError(
-                f"{where}.sampling.max_tokens ({wanted}) leaves no room for a prompt in "
-                f"teachers.{section.teacher}.engine.max_model_len ({spec.engine.max_model_len})"
-            )
+        spec = recipe.teachers[section.teacher]
+        if isinstance(spec, VLLMTeacher):
+            yield where, section.sampling, f"teachers.{section.teacher}", spec.engine
+    if isinstance(recipe, Distil) and (config := recipe.student.on_policy):
+        yield "student.on_policy", config.sampling, "student", recipe.student.engine
 
 
 def _check_token_maps(recipe: StudentRecipe, faculty: ClusterFaculty) -> None:

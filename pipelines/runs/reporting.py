@@ -4,8 +4,10 @@ Knows where each figure of the report lies. How it looks is in `pipelines.report
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain, repeat
+from statistics import fmean
 from typing import Any
 
 from pipelines.core import recipe_file, runner
@@ -16,6 +18,7 @@ from pipelines.core.runner import Planned
 from pipelines.core.stage import Done, Stage
 from pipelines.core.storage import Folder
 from pipelines.generate.repetition import repeated_3grams
+from pipelines.recipes import on_policy
 from pipelines.recipes.tune import measurable
 from pipelines.report import data, markdown, page
 from pipelines.runs import scores as of_models
@@ -53,9 +56,10 @@ def of_run(
         asks=isinstance(recipe, Distil),
         headline=_headline(done, scores, closed) if trains else _of_data(done),
         stages=tuple(_stage_row(p, p.stage.name in cached) for p in planned),
-        funnel=tuple(_funnel(name, done[name]) for name in written.steps(done)),
+        funnel=tuple(_funnel(name, done[name]) for name in [*written.steps(done), *written.steps_of_rounds(done)]),
         teachers=tuple(_teacher_row(recipe, name, d) for name, d in done.items() if "retries" in d.manifest["facts"]),
         loss_curve=_loss_curve(done),
+        rounds=_rounds(recipe, done) if isinstance(recipe, Distil) else (),
         scores=scores,
         gap_closed=closed,
         samples=_samples(done),
@@ -83,10 +87,17 @@ def summary(report: data.Report) -> str:
     if report.gap_closed is not None:
         prompts = f"{sum(s.rows for s in report.scores if s.model.startswith('student before'))} held-out prompts"
         lines.append(f"\n  the student closed {report.gap_closed:.0%} of its loss gap to the teacher on {prompts}")
+    lines += [f"  round {r.round}: {_round_words(r)}" for r in report.rounds]
     took = [s for s in report.stages if s.status == "done" and s.seconds >= 1]
     if took:
         lines.append("  time: " + ", ".join(f"{s.name} {s.seconds:.0f} s" for s in took))
     return "\n".join(lines)
+
+
+def _round_words(round: data.RoundRow) -> str:
+    said = f"{round.answers:,} own answers of {round.tokens_per_answer:.0f} tokens, {round.cut_off:.0%} cut off"
+    apart = "" if round.kd is None else f"; {round.kd:.3f} nats per token from the teacher"
+    return f"{said}, {round.repeated_3grams:.1%} repeated{apart}"
 
 
 def _drop_words(step: data.FunnelRow) -> str:
@@ -125,8 +136,8 @@ def _headline(
         share = f", {size / teachers:.0%} of the teacher's" if teachers else ""
         cards.append(data.Headline("student's size", f"{size / 1e6:,.0f} M", f"parameters{share}"))
     if "student" in done:
-        facts = done["student"].manifest["facts"]
-        cards.append(data.Headline("trained on", f"{facts['tokens']:,}", f"tokens in {facts['steps']:,} steps"))
+        tokens, steps = (sum(facts[name] for facts in _trainings(done)) for name in ("tokens", "steps"))
+        cards.append(data.Headline("trained on", f"{tokens:,}", f"tokens in {steps:,} steps"))
     return tuple(cards)
 
 
@@ -158,7 +169,8 @@ def _stage_row(planned: Planned, cached: bool) -> data.StageRow:
 
 def _teacher_row(recipe: Recipe, stage: str, done: Done) -> data.TeacherRow:
     m, facts = done.manifest, done.manifest["facts"]
-    kept, price = facts.get("new", m["rows"]), recipe.teachers[facts["teacher"]].price
+    kept, teacher = facts.get("new", m["rows"]), recipe.teachers.get(facts["teacher"])
+    price = teacher.price if teacher else None  # a student that answered has none
     cost = price.of(m["prompt_tokens"], m["output_tokens"]) if price else None
 
     def per_row(value: float | None) -> float | None:
@@ -180,12 +192,41 @@ def _funnel(name: str, done: Done) -> data.FunnelRow:
 
 
 def _loss_curve(done: dict[str, Done]) -> tuple[data.LossPoint, ...]:
-    points, tokens = [], 0
-    for p in done["student"].manifest["facts"]["loss_curve"] if "student" in done else []:
-        tokens += p["tokens"]
-        looked = {"validation": p["validation"]} if "validation" in p else {}
-        points.append(data.LossPoint(p["step"], tokens, {**p["losses"], **looked}, p["learning_rate"]))
+    """All trainings, one after the other; a student's own answers have curves of their own."""
+    points, tokens, steps = [], 0, 0
+    for facts, of in zip(_trainings(done), chain([""], repeat(", own answers")), strict=False):
+        for p in facts["loss_curve"]:
+            tokens += p["tokens"]
+            looked = {"validation": p["validation"]} if "validation" in p else {}
+            losses = {f"{name}{of}": value for name, value in {**p["losses"], **looked}.items()}
+            points.append(data.LossPoint(steps + p["step"], tokens, losses, p["learning_rate"]))
+        steps += facts["steps"]
     return tuple(points)
+
+
+def _trainings(done: dict[str, Done]) -> list[Mapping[str, Any]]:
+    """What the stages that train say of themselves, in their order."""
+    return [d.manifest["facts"] for d in done.values() if "loss_curve" in d.manifest["facts"]]
+
+
+def _rounds(recipe: Distil, done: dict[str, Done]) -> tuple[data.RoundRow, ...]:
+    """The rounds whose answers are there."""
+    rows = []
+    for round, said in enumerate((d for name, d in done.items() if name.startswith("own_answers_")), 1):
+        answers, m = list(rows_of(said.folder, Answer)), said.manifest
+        trained = done.get(on_policy.student_name(recipe, round))
+        curve = trained.manifest["facts"]["loss_curve"] if trained else []
+        apart = [p["losses"]["kd"] for p in curve if "kd" in p["losses"]]
+        written_down = max(1, len(answers))
+        rows.append(
+            data.RoundRow(
+                round, len(answers), m["output_tokens"] / max(1, len(answers) + sum(m["dropped"].values())),
+                sum(a.finish_reason == "length" for a in answers) / written_down,
+                sum(repeated_3grams(a.text) for a in answers) / written_down,
+                fmean(apart) if apart else None,
+            )
+        )  # fmt: skip
+    return tuple(rows)
 
 
 def _samples(done: dict[str, Done]) -> tuple[data.Sample, ...]:

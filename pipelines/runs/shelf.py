@@ -13,6 +13,7 @@ from pipelines.core.storage import Folder
 from pipelines.generate.ledger import SHARED
 
 RUN = "run-"
+_ASKED = (("config", "teacher"), ("facts", "teacher_digest"))  # where a manifest tells digests of who was asked
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ def _used(folder: Folder, run: str) -> set[str]:
     stages = folder.child(run).read_json(runner.STATUS_FILE)["stages"]
     used = set(stages)
     for stage in stages:
-        config = (manifest.read(folder.child(stage)) or {}).get("config", {})
-        teacher = str(config.get("teacher", ""))[:16]
-        used |= {f"{prefix}{teacher}" for prefix in SHARED.values() if teacher}
+        made = manifest.read(folder.child(stage)) or {}
+        # A teacher is in its stage's settings; a student that answered is not known before it is trained.
+        asked = {str(made[part].get(name, ""))[:16] for part, name in _ASKED if part in made} - {""}
+        used |= {f"{prefix}{digest}" for prefix in SHARED.values() for digest in asked}
     return used

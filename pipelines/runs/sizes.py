@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cluster.models import Model, parameter_count
-from pipelines.core.config import GivenStudent, LocalTeacher, VLLMTeacher
+from pipelines.core.config import GivenStudent, LocalTeacher, Train, VLLMTeacher
 from pipelines.core.recipe import Recipe, StudentRecipe
 from pipelines.runs.encoder_decoder import has_encoder
 from serving.faculty import ClusterFaculty
@@ -72,12 +72,15 @@ def memory(recipe: StudentRecipe, teachers: Mapping[str, int], student: int) -> 
             parts = spec.engine.gpus
             each = f" on each of {parts} GPUs" if parts > 1 else ""
             facts.append(f"memory: {name}'s engine about {2 * teachers[name] / GIB / parts + 1.5:.1f} GiB{each}")
-    train = recipe.student.train
     if student:
-        # Masters, moments and gradients of what is trained: all weights, or a few adapters beside them.
-        worker = (2 if train.lora else 16) * student / GIB / (train.workers if train.zero_stage else 1)
+        worker = max(_worker(student, train) for train in recipe.student.trainings.values()) / GIB
         facts.append(
             f"memory: student {student / 1e6:,.0f} M parameters, about {worker:.1f} GiB per training worker, before "
             "activations"
         )
     return facts
+
+
+def _worker(student: int, train: Train) -> float:
+    """Masters, moments and gradients of what is trained: all weights, or a few adapters beside them. In bytes."""
+    return (2 if train.lora else 16) * student / (train.workers if train.zero_stage else 1)

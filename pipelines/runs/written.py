@@ -1,18 +1,24 @@
 """What a run's data is made of: which stages it goes through, and which hold the tasks that were answered.
 
-Knows the names of the stages that write data (`recipes/data.py`). Readers: the report, `export`.
+Knows the names of the stages that write data (`recipes/data.py`, `recipes/on_policy.py`). Readers: report, `export`.
 """
 
 from collections.abc import Mapping
 
 from pipelines.core.stage import Done
 
-_STEPS = ("seeds", "evolved", "instructions", "task_types", "instances", "answers", "examples")
+_STEPS = ("seeds", "instructions", "task_types", "instances", "answers", "examples")
+_OF_ROUNDS = ("own_answers", "examples")
 
 
 def steps(done: Mapping[str, Done]) -> list[str]:
     """The finished stages that the data goes through, in their order (`evolved_1` is one of `evolved`)."""
-    return [name for name in done if name.rstrip("_0123456789") in _STEPS]
+    return [name for name in done if name in _STEPS or name.startswith("evolved_")]
+
+
+def steps_of_rounds(done: Mapping[str, Done]) -> list[str]:
+    """The same of what a student wrote itself (`recipes/on_policy.py`), round by round."""
+    return [name for name in done if name not in _STEPS and name.rstrip("_0123456789") in _OF_ROUNDS]
 
 
 def tasks(done: Mapping[str, Done]) -> Done:

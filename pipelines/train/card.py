@@ -18,12 +18,27 @@ CARD = "README.md"
 
 
 @dataclass(frozen=True)
+class Lesson:
+    """One training that is over."""
+
+    examples: Done
+    facts: Mapping[str, Any]
+
+    def in_words(self) -> str:
+        return (
+            f"{self.examples.manifest['rows']:,} examples, the rows of `{self.examples.folder.name}`; "
+            f"{self.facts['tokens']:,} tokens in {self.facts['steps']:,} steps."
+        )
+
+
+@dataclass(frozen=True)
 class Origin:
     """Where a student comes from, by references as in a recipe."""
 
     model: str  # what it was before training, or was pruned from
     teachers: Mapping[str, str]  # name to reference
     init: Mapping[str, Any]  # facts of the stage that made its first weights
+    earlier: Sequence[Lesson] = ()  # what it had learnt before, first things first
     is_encoder_decoder: bool = False
 
 
@@ -37,7 +52,6 @@ def markdown(origin: Origin, train: Train, examples: Done, facts: Mapping[str, A
     task = "text2text-generation" if origin.is_encoder_decoder else "text-generation"
     head = {"library_name": "transformers", "pipeline_tag": task, "tags": ["tutelage"]}
     teachers = [f"`{name}`: {_shown(ref)}" for name, ref in origin.teachers.items()]
-    data = examples.folder.name
     sections = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n# A student of {_shown(origin.model)}",
         _list("Made of", [_start(origin), *_loading(origin)]),
@@ -45,8 +59,9 @@ def markdown(origin: Origin, train: Train, examples: Done, facts: Mapping[str, A
         _list(
             "Learnt from",
             [
-                f"{examples.manifest['rows']:,} examples, the rows of `{data}`; {facts['tokens']:,} tokens in "
-                f"{facts['steps']:,} steps. `tutelage trace ID` follows a row to its seed.",
+                *(lesson.in_words() for lesson in (*origin.earlier, Lesson(examples, facts))),
+                *_own_answers(origin),
+                "`tutelage trace ID` follows a row to its seed.",
                 *(f"Dropped before training, {reason}: {n:,}" for reason, n in examples.manifest["dropped"].items()),
             ],
         ),
@@ -55,6 +70,13 @@ def markdown(origin: Origin, train: Train, examples: Done, facts: Mapping[str, A
         "## Licence\n\nUnknown here: the terms of the model it started from, of its teachers and of its data apply.",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _own_answers(origin: Origin) -> list[str]:
+    words = (
+        "All but the first of these hold the student's own answers, of which its teacher told what it would have said."
+    )
+    return [words] if origin.earlier else []
 
 
 def _start(origin: Origin) -> str:

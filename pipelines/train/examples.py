@@ -4,7 +4,7 @@ Knows records and what is done with those that are too long. Which tokens weigh 
 rendered in `core/chat.py`, what belongs together in `lineage.py`. Does not know models or losses.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from pipelines.core import reasoning
@@ -21,12 +21,12 @@ STAGE = "examples"
 COMPONENT = "answer"
 
 
-def run(tokenizer: ChatTokenizer, max_length: int, marks: Reasoning | None, run: StageRun) -> Outcome:
-    """Render every answer once; with `marks` its teacher's thoughts before it. All other inputs hold its tasks."""
+def run(name: str, encoded: Callable[[Answer], TrainExample], max_length: int, run: StageRun) -> Outcome:
+    """The stage `name`: every answer, encoded once. All other inputs hold their tasks."""
     folders = [done.folder for role, done in run.inputs.items() if role != "answers"]
     tasks = lineage.by_id(task for folder in folders for task in rows_of(folder, Instruction))
     answers = rows_of(run.inputs["answers"].folder, Answer)
-    examples, dropped = make(answers, tokenizer, max_length, marks)
+    examples, dropped = make(answers, encoded, max_length, name)
     examples = [replace(e, lineage=lineage.of_task(e.instruction_id, tasks)) for e in examples]
     write_rows(run.folder, examples, TrainExample, dropped)
     rows, digest, reasons = summary(run.folder, TrainExample)
@@ -41,23 +41,26 @@ def sizes(examples: Iterable[TrainExample]) -> dict[str, int]:
 
 
 def make(
-    answers: Iterable[Answer], tokenizer: ChatTokenizer, max_length: int, marks: Reasoning | None = None
+    answers: Iterable[Answer], encoded: Callable[[Answer], TrainExample], max_length: int, stage: str = STAGE
 ) -> tuple[list[TrainExample], list[Dropped]]:
     """Examples in the answers' order; one longer than `max_length` tokens is dropped, never cut silently."""
     made: list[TrainExample] = []
     dropped: list[Dropped] = []
     for answer in answers:
-        example = encode(answer, tokenizer, marks)
+        example = encoded(answer)
         if len(example.token_ids) > max_length:
             detail = f"{len(example.token_ids)} tokens, max_length is {max_length}"
-            dropped.append(Dropped(answer.id, STAGE, "too long", answer.prompt, detail))
+            dropped.append(Dropped(answer.id, stage, "too long", answer.prompt, detail))
         else:
             made.append(example)
     return made, dropped
 
 
 def encode(answer: Answer, tokenizer: ChatTokenizer, marks: Reasoning | None = None) -> TrainExample:
-    """An answer as an example, whole; one that did not end by itself has no end token to learn."""
+    """An answer as an example, whole, with `marks` around the thoughts before it.
+
+    One that did not end by itself has no end token to learn.
+    """
     said = reasoning.joined(answer.reasoning, answer.text, marks) if marks and answer.reasoning else answer.text
     tokens = tokenizer.tokens([{"role": "user", "content": answer.prompt}, {"role": "assistant", "content": said}])
     weights = token_weights(tokens.roles, Learn(), ended=answer.finish_reason == "stop")
@@ -65,6 +68,17 @@ def encode(answer: Answer, tokenizer: ChatTokenizer, marks: Reasoning | None = N
     id = key_of("example", answer.id, list(tokens.ids[:stop]), weights[:stop])
     task = answer.instruction_id
     return TrainExample(id, answer.id, task, COMPONENT, tokens.ids[:stop], tuple(weights[:stop]), task)
+
+
+def encode_own(answer: Answer, said: Sequence[int], tokenizer: ChatTokenizer) -> TrainExample:
+    """A student's own answer in the very tokens that it said, the end token among them if it came to that.
+
+    Made of its words again they could be others, as most texts can be spelled in several ways.
+    """
+    prompt = tokenizer.prompt_ids(answer.prompt)
+    ids, weights = (*prompt, *said), (0.0,) * len(prompt) + (1.0,) * len(said)
+    id, task = key_of("example", answer.id, ids, weights), answer.instruction_id
+    return TrainExample(id, answer.id, task, COMPONENT, ids, weights, task)
 
 
 def of_conversation(

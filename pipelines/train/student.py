@@ -186,7 +186,7 @@ def _no_number(done: StepDone) -> str:
     shown = ", ".join(done.suspects[:8]) + (" and others" if len(done.suspects) > 8 else "")
     return (
         f"training stopped before step {done.step}, as the loss of these examples is no number: {shown}. "
-        "`tutelage trace` shows them; a lower student.train.learning_rate or a longer warmup may help, or "
+        "`tutelage trace` shows them; a lower learning_rate or a longer warmup of this training may help, or "
         "precision: fp32. The same command goes on from the last checkpoint."
     )
 

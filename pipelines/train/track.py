@@ -51,12 +51,12 @@ class Tracks:
             sink.close()
 
 
-def check(trackers: Sequence[Tracker]) -> None:
-    """UserError for a client that is not installed."""
+def check(where: str, trackers: Sequence[Tracker]) -> None:
+    """UserError, naming the recipe's key `where`, for a client that is not installed."""
     for tracker in trackers:
         if importlib.util.find_spec(tracker) is None:
             package = "mlflow-skinny" if tracker == "mlflow" else tracker
-            raise UserError(f"student.train.track: {tracker!r} is not installed; .venv/bin/pip install {package}")
+            raise UserError(f"{where}: {tracker!r} is not installed; .venv/bin/pip install {package}")
 
 
 class _TensorBoard:

@@ -40,6 +40,10 @@ def changed(data: dict[str, Any], dotted: str, value: object) -> dict[str, Any]:
         ("instructions.list_end", 9, "list_end (9) leaves no room after 8 examples"),
         ("instructions.sampling.top_p", 0, "greater than 0"),
         ("student.train.learning_rate", float("nan"), "learning_rate"),
+        ("student.on_policy.train.losses", {"answer": 1.0, "kd": 1.0}, "its own words by heart, and they are no gold"),
+        ("student.on_policy.train.losses", {"base_kl": 1.0}, "'kd' must be there"),
+        ("student.on_policy", {"rounds": 0}, "greater than or equal to 1"),
+        ("student.on_policy", {"tasks": 0}, "greater than or equal to 1"),
     ],
 )
 def test_a_recipe_that_cannot_work_is_refused(
@@ -95,6 +99,28 @@ def test_what_needs_a_teachers_insides_names_one_that_has_them(
         with pytest.raises(ValidationError) as refused:
             recipe_of(changed(recipe_data, key, "big"))
         assert words in str(refused.value)
+
+
+def test_own_answers_are_judged_by_a_teacher_and_own_by_name(recipe_data: dict[str, Any]) -> None:
+    recipe_data = changed(changed(recipe_data, "student.train", {}), "student.on_policy", {})
+    assert recipe_of(recipe_data).student.on_policy.train.losses == {"kd": 1.0}
+    fake = recipe_data["teachers"]["main"]
+    for key, value, words in (
+        ("student.signals", None, "student.on_policy.train.losses has 'kd', so student.signals must name a teacher"),
+        ("teachers.student", fake, "teachers.student: with student.on_policy this is the name of the student"),
+        ("student.on_policy.train", {"kd": {"source": "online"}}, "what runs beside the student"),
+    ):
+        with pytest.raises(ValidationError) as refused:
+            recipe_of(changed(recipe_data, key, value))
+        assert words in str(refused.value)
+
+
+def test_given_rows_are_answered_already() -> None:
+    init = {"kind": "model", "model": "embedded:smollm2-135m-instruct"}
+    data = {"name": "small", "method": "tune", "data": {"sources": {"main": {}}}, "student": {"init": init}}
+    assert recipe_of(data)
+    with pytest.raises(ValidationError, match=r"take `method: distil` with `instructions: \{kind: given\}`"):
+        recipe_of(changed(data, "student.on_policy", {}))
 
 
 def test_a_vllm_server_gives_signals(recipe_data: dict[str, Any]) -> None:

@@ -43,6 +43,15 @@ def test_a_key_knows_neither_the_function_nor_the_estimate_nor_the_order() -> No
     assert one.folder_name == f"answers-{one.key}"
 
 
+def test_stages_of_one_kind_have_one_key_whatever_each_is_called() -> None:
+    def called(name: str) -> Stage:
+        return Stage(name, 1, {"k": 1}, {}, nothing, kind="student")
+
+    assert called("student_0").key == called("student").key == stage("student").key
+    assert called("student_0").folder_name == f"student-{called('student').key}"
+    assert called("student_0").name == "student_0"
+
+
 def test_a_config_that_cannot_be_hashed_is_refused() -> None:
     with pytest.raises(TypeError, match="function"):
         _ = stage(config={"filter": nothing}).key

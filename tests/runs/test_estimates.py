@@ -46,6 +46,17 @@ def test_rewriting_and_given_tasks(recipe_data: dict[str, Any]) -> None:
     assert rows(recipe(recipe_data, instructions={"kind": "given"}))["answers"][0] == 100
 
 
+def test_own_answers_are_as_many_as_there_are_tasks(recipe_data: dict[str, Any]) -> None:
+    section = {"rounds": 3, "tasks": 50, "sampling": {"max_tokens": 10}, "train": {"epochs": 2}}
+    given = {"instructions": {"kind": "given"}, "student": recipe_data["student"] | {"on_policy": section}}
+    made = recipe(recipe_data, **given)
+    assert estimates.own_answers(made, 108) == (150, 1500)
+    assert estimates.own_answers(made, 28) == (60, 600)  # 20 seeds are left, and each is answered in every round
+    assert estimates.own_answers(recipe(recipe_data), 108) == (0, 0)
+    words = "own answers: up to 150 and 1,500 tokens by the student in 3 round(s), trained on in 2 epoch(s)"
+    assert words in estimates.in_words(made, 108)
+
+
 def test_gpu_hours_are_told_where_all_sizes_are_known(recipe_data: dict[str, Any]) -> None:
     made = recipe(recipe_data, student=recipe_data["student"] | {"signals": None, "train": {"losses": {"answer": 1}}})
     big = 10**15

@@ -26,6 +26,12 @@ def reach(model: Path, tmp_path: Path) -> Callable[..., list[str]]:
     return of
 
 
+def test_a_students_own_answers_must_fit_its_window() -> None:
+    recipe = recipe_file.load("on-policy", ["student.on_policy.sampling.max_tokens=1024"])
+    with pytest.raises(UserError, match=r"student\.on_policy\.sampling\.max_tokens .* student\.engine\.max_model_len"):
+        preflight.local_facts(recipe, ClusterFaculty(recipe))
+
+
 @pytest.mark.parametrize("name", ["self-instruct", "alpaca"])
 def test_a_base_model_can_be_asked_in_documents(reach: Callable[..., list[str]], name: str) -> None:
     (fact,) = reach(name)

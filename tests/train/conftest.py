@@ -5,6 +5,7 @@ Knows nothing of what is asserted about them.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def answer() -> Callable[..., Answer]:
 @pytest.fixture(scope="session")
 def talk(tokenizer: ChatTokenizer, answer: Callable[..., Answer]) -> list[TrainExample]:
     """Seven short conversations as examples."""
-    kept, dropped = examples.make([answer(*turn) for turn in _TALK], tokenizer, max_length=256)
+    kept, dropped = examples.make([answer(*turn) for turn in _TALK], partial(examples.encode, tokenizer=tokenizer), 256)
     assert not dropped, dropped
     return kept
 

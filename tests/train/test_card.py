@@ -7,7 +7,7 @@ from huggingface_hub import ModelCard
 from pipelines.core.config import Train
 from pipelines.core.stage import Done
 from pipelines.core.storage import Folder
-from pipelines.train.card import Origin, markdown
+from pipelines.train.card import Lesson, Origin, markdown
 
 CURVE = [{"step": n, "tokens": 10, "losses": {"answer": 2.0 - n / 10}, "learning_rate": 0.1} for n in range(10)]
 FACTS = {"loss_curve": CURVE, "tokens": 12_345, "steps": 10}
@@ -29,6 +29,13 @@ def test_it_tells_origin_teachers_data_figures_and_settings(tmp_path: Path) -> N
     ):  # fmt: skip
         assert words in text, words
     assert ModelCard(text).data.to_dict()["library_name"] == "transformers"
+
+
+def test_it_tells_what_was_learnt_before_in_its_order(tmp_path: Path) -> None:
+    before = Lesson(Done(Folder(str(tmp_path / "examples-0")), {"rows": 7, "dropped": {}}), {"tokens": 70, "steps": 2})
+    text = _card(tmp_path, Origin("embedded:big", {}, {}, [before]))
+    assert "- 7 examples, the rows of `examples-0`; 70 tokens in 2 steps.\n- 1,234 examples" in text
+    assert "own answers" in text
 
 
 def test_a_local_folder_is_named_without_its_path(tmp_path: Path) -> None:

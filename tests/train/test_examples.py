@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -11,7 +12,7 @@ from pipelines.core.parts import rows_of, write_rows
 from pipelines.core.records import Answer, Instruction, TrainExample
 from pipelines.core.stage import StageRun
 from pipelines.core.storage import Folder
-from pipelines.train.examples import encode, make, run
+from pipelines.train.examples import encode, encode_own, make, run
 
 _PROMPT, _TEXT = "Name a colour.", "Deep red."
 
@@ -40,6 +41,18 @@ def test_a_cut_off_answer_has_no_end_token_to_learn(
     assert cut_off.id != whole.id
 
 
+def test_a_students_own_answer_keeps_its_tokens_however_it_spelled_its_words(
+    tokenizer: ChatTokenizer, answer: Callable[..., Answer]
+) -> None:
+    letters = [id for letter in _TEXT for id in tokenizer.encode(letter)]
+    assert tokenizer.decode(letters) == _TEXT
+    assert letters != tokenizer.encode(_TEXT)
+    example = encode_own(answer(_PROMPT, _TEXT, "length"), letters, tokenizer)
+    before = tokenizer.prompt_ids(_PROMPT)
+    assert example.token_ids == (*before, *letters)  # no end was said, and none is learnt
+    assert example.weights == (0.0,) * len(before) + (1.0,) * len(letters)
+
+
 def test_end_tokens_of_other_turns_weigh_nothing(tokenizer: ChatTokenizer, answer: Callable[..., Answer]) -> None:
     example = encode(answer(_PROMPT, _TEXT), tokenizer)
     ends = [weight for id, weight in zip(example.token_ids, example.weights, strict=True) if id == tokenizer.eos_id]
@@ -52,7 +65,7 @@ def test_what_is_too_long_is_dropped_with_its_reason_and_never_cut(
 ) -> None:
     short, long = answer(_PROMPT, _TEXT), answer(_PROMPT, _TEXT + " Or blue, or green.")
     bound = len(encode(short, tokenizer).token_ids)
-    kept, dropped = make([long, short], tokenizer, max_length=bound)
+    kept, dropped = make([long, short], partial(encode, tokenizer=tokenizer), max_length=bound)
     assert [e.answer_id for e in kept] == [short.id]
     assert len(kept[0].token_ids) == bound
     size = len(encode(long, tokenizer).token_ids)
@@ -85,7 +98,7 @@ def test_answers_to_a_task_and_to_its_rewritings_share_a_lineage(
     write_rows(runs.child("answers"), answers, Answer)
     inputs = {name: runs.child(name) for name in ("answers", "instructions", "evolved_1")}
     stage = stage_run("examples", **inputs)
-    outcome = run(tokenizer, 500, None, stage)
+    outcome = run("examples", partial(encode, tokenizer=tokenizer), 500, stage)
     assert [(e.instruction_id, e.lineage) for e in rows_of(stage.folder, TrainExample)] == [
         ("seed", "seed"), ("again", "seed"),
     ]  # fmt: skip

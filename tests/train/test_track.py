@@ -98,7 +98,7 @@ def test_wandb_writes_without_a_network_where_told_so(tmp_path: Path, monkeypatc
 
 
 def test_a_client_that_is_missing_is_told_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    track.check(())
+    track.check("student.train.track", ())
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"'mlflow' is not installed; .*mlflow-skinny"):
-        track.check(("mlflow",))
+        track.check("student.on_policy.train.track", ("mlflow",))

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipelines.core.config.base import Strict
-from pipelines.core.config.teachers import Engine
+from pipelines.core.config.base import Sampling, Strict
+from pipelines.core.config.teachers import Engine, Pool
 
 
 class Refit(Strict):
@@ -268,6 +268,41 @@ class Train(Strict):
         return self.has("attention") or (self.has("kd") and self.kd.source == "online")
 
 
+class OwnTrain(Train):
+    """Training on a student's own answers: only what a teacher says of them can be learnt."""
+
+    losses: dict[Loss, float] = Field(default={"kd": 1.0}, description="as in student.train, without 'answer'")
+
+    @model_validator(mode="after")
+    def _teacher_judges(self) -> Self:
+        if self.has("answer"):
+            raise ValueError(
+                "losses: 'answer' would have the student learn its own words by heart, and they are no gold; drop it "
+                "and take 'kd', by which a teacher judges each of them"
+            )
+        if not self.has("kd"):
+            raise ValueError("losses: 'kd' must be there, as a student's own answers teach nothing without a teacher")
+        return self
+
+
+class OnPolicy(Strict):
+    """Rounds after training in which the student answers tasks, and learns its teacher's distributions at each token of
+    its own answers (GKD, arXiv 2306.13649).
+
+    Each round goes on from the student that the one before left; its optimizer starts anew.
+    """
+
+    rounds: int = Field(1, ge=1, le=64)
+    tasks: int = Field(
+        64,
+        ge=1,
+        description="answered per round, drawn by the recipe's seed; other ones each round while there are others",
+    )
+    sampling: Sampling = Sampling(temperature=1.0, max_tokens=128)
+    pool: Pool = Field(Pool(), description="of the actors that hold the student where it answers thousands of tasks")
+    train: OwnTrain = OwnTrain()
+
+
 class Student(Strict):
     init: Annotated[PrunedStudent | GivenStudent | RandomStudent, Field(discriminator="kind")]
     learn: Learn = Learn()
@@ -277,6 +312,13 @@ class Student(Strict):
     refit: Refit | None = None
     engine: Engine = Engine()
     train: Train = Train()
+    on_policy: OnPolicy | None = None
+
+    @property
+    def trainings(self) -> dict[str, Train]:
+        """How it is trained, in this order, by the recipe's key."""
+        rounds = {} if self.on_policy is None else {"student.on_policy.train": self.on_policy.train}
+        return {"student.train": self.train, **rounds}
 
     @model_validator(mode="after")
     def _gaps_to_refit(self) -> Self:
