@@ -312,9 +312,9 @@ def _notes(recipe: Recipe, done: dict[str, Done]) -> tuple[str, ...]:
 def _of_training(facts: dict[str, Any]) -> list[str]:
     """What each loss weighed in what was minimised, and how much of the teachers the captured candidates left out."""
     notes = []
-    if len(shares := facts["loss_shares"]) > 1:
+    if len(shares := facts.get("loss_shares", {})) > 1:
         told = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
         notes.append(f"Of what training minimised, over all steps: {told}.")
-    if (rest := facts["teacher_rest"]) is not None:
+    if (rest := facts.get("teacher_rest")) is not None:
         notes.append(f"The captured candidates leave out {rest:.1%} of the teacher's probability, on average.")
     return notes
