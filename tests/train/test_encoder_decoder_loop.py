@@ -19,6 +19,7 @@ from pipelines.core.config import Learn, Train
 from pipelines.core.errors import BudgetReached
 from pipelines.core.progress import Budget
 from pipelines.core.records import Conversation, TrainExample
+from pipelines.core.stage import Outcome
 from pipelines.train.batches import order
 from pipelines.train.examples import of_conversation
 from pipelines.train.job import MODEL
@@ -67,13 +68,12 @@ def t5(tiny_t5: Path, tmp_path_factory: pytest.TempPathFactory) -> Lesson:
 
 
 @pytest.fixture(scope="module")
-def alone(ray_session: Session, t5: Lesson, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def alone(ray_session: Session, t5: Lesson, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
     folder = tmp_path_factory.mktemp("alone")
-    t5.train(ray_session, folder, CONFIG, Shown())
-    return folder
+    return folder, t5.train(ray_session, folder, CONFIG, Shown())
 
 
-def test_one_worker_ends_where_transformers_own_loss_ends(alone: Path, t5: Lesson) -> None:
+def test_one_worker_ends_where_transformers_own_loss_ends(alone: tuple[Path, Outcome], t5: Lesson) -> None:
     model = AutoModelForSeq2SeqLM.from_pretrained(t5.model, dtype=torch.float32).train()
     optimizer = torch.optim.AdamW(model.parameters(), betas=CONFIG.betas, weight_decay=CONFIG.weight_decay)
     for number, step in enumerate(order(len(t5.examples), CONFIG.epochs, CONFIG.examples_per_step, SEED)):
@@ -87,32 +87,33 @@ def test_one_worker_ends_where_transformers_own_loss_ends(alone: Path, t5: Lesso
         torch.nn.utils.clip_grad_norm_(model.parameters(), CONFIG.clip)
         optimizer.param_groups[0]["lr"] = learning_rate(CONFIG, number, STEPS)
         optimizer.step()
-    assert_close(weights(alone / MODEL), _weights(model), CONFIG.learning_rate)
+    assert_close(weights(alone[0] / MODEL), _weights(model), CONFIG.learning_rate)
 
 
 @pytest.mark.parametrize("zero_stage", [2, 3])
 def test_two_workers_with_uneven_shares_end_where_one_ends(
-    zero_stage: int, ray_session: Session, t5: Lesson, alone: Path, tmp_path: Path
+    zero_stage: int, ray_session: Session, t5: Lesson, alone: tuple[Path, Outcome], tmp_path: Path
 ) -> None:
     config = CONFIG.model_copy(update={"workers": 2, "zero_stage": zero_stage, "gradient_checkpointing": True})
     facts = t5.train(ray_session, tmp_path, config, Shown()).facts
-    assert_close(weights(tmp_path / MODEL), weights(alone / MODEL), CONFIG.learning_rate)
+    assert_close(weights(tmp_path / MODEL), weights(alone[0] / MODEL), CONFIG.learning_rate)
     assert facts["tokens"] == CONFIG.epochs * sum(e.size for e in t5.examples)
 
 
 def test_a_stopped_run_with_dropout_ends_where_the_undisturbed_one_ends(
-    ray_session: Session, t5: Lesson, tiny_t5: Path, alone: Path, tmp_path: Path
+    ray_session: Session, t5: Lesson, tiny_t5: Path, alone: tuple[Path, Outcome], tmp_path: Path
 ) -> None:
-    lesson = Lesson(tiny_t5, t5.inputs, t5.examples, {})
-    lesson.train(ray_session, tmp_path / "undisturbed", CONFIG, Shown())
+    lesson, config = Lesson(tiny_t5, t5.inputs, t5.examples, {}), CONFIG.model_copy(update={"epochs": 8})
+    undisturbed = lesson.train(ray_session, tmp_path / "undisturbed", config, Shown())
     first, second = Shown(budget=Budget(max_tokens=1)), Shown()
     with quick_watch(), pytest.raises(BudgetReached):
-        lesson.train(ray_session, tmp_path / "stopped", CONFIG.model_copy(update={"checkpoint_every": 1}), first)
-    lesson.train(ray_session, tmp_path / "stopped", CONFIG, second)
-    assert 0 < second.begun[0][0] < STEPS
-    ours, theirs, still = (weights(p / MODEL) for p in (tmp_path / "stopped", tmp_path / "undisturbed", alone))
+        lesson.train(ray_session, tmp_path / "stopped", config.model_copy(update={"checkpoint_every": 1}), first)
+    lesson.train(ray_session, tmp_path / "stopped", config, second)
+    assert 0 < second.begun[0][0] < 2 * STEPS
+    ours, theirs = (weights(tmp_path / name / MODEL) for name in ("stopped", "undisturbed"))
     assert max((ours[name] - theirs[name]).abs().max() for name in theirs) <= 1e-6
-    assert max((still[name] - theirs[name]).abs().max() for name in theirs) > 1e-3  # there was dropout
+    dropped, still = (o.facts["loss_curve"][0]["losses"]["answer"] for o in (undisturbed, alone[1]))
+    assert abs(dropped - still) > 0.01  # there was dropout
 
 
 def test_adapters_learn_and_the_folder_is_a_plain_model(ray_session: Session, tiny_bart: Path, tmp_path: Path) -> None:
