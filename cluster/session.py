@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.core.errors import Unreachable
+
 LOCAL_SLOTS = 16
 
 
@@ -36,15 +38,7 @@ def session(address: str | None = None) -> Iterator[Session]:
 
     _quiet()
     if address is None:
-        ray.init(
-            address="local",  # never a cluster that happens to run here: --address asks for that
-            num_cpus=max(LOCAL_SLOTS, os.cpu_count() or 1),
-            include_dashboard=True,  # without it Ray Train logs a failed query every second
-            dashboard_host="127.0.0.1",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=True,
-        )
+        _start_here()
     else:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     quiet_logs()
@@ -56,6 +50,29 @@ def session(address: str | None = None) -> Iterator[Session]:
         yield Session(ray.get_runtime_context().gcs_address, Path(node.get_logs_dir_path()), gpus, os.cpu_count() or 1)
     finally:
         ray.shutdown()
+
+
+def _start_here() -> None:
+    """A local cluster. Unreachable where this machine is too busy to start it in Ray's own time."""
+    import ray
+
+    try:
+        ray.init(
+            address="local",  # never a cluster that happens to run here: --address asks for that
+            num_cpus=max(LOCAL_SLOTS, os.cpu_count() or 1),
+            include_dashboard=True,  # without it Ray Train logs a failed query every second
+            dashboard_host="127.0.0.1",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
+        )
+    except Exception as error:  # Ray has no class for it
+        if "timed out during startup" not in str(error):
+            raise
+        raise Unreachable(
+            "Ray did not start within its 30 seconds: this machine is very busy. What is done is kept; the same "
+            "command goes on from there"
+        ) from error
 
 
 def _quiet() -> None:

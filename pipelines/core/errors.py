@@ -6,7 +6,7 @@ class UserError(ValueError):
 
 
 class Unreachable(RuntimeError):
-    """An API answers nothing any more; everything done so far is kept. Exit code 1."""
+    """An API answers nothing any more, or a cluster does not start; everything done so far is kept. Exit code 1."""
 
 
 class BudgetReached(RuntimeError):
