@@ -111,7 +111,7 @@ def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer.train_from_iterator(TRAINED_ON, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     config = T5Config(
-        vocab_size=tokenizer.get_vocab_size(), d_model=32, d_kv=8, d_ff=64, num_layers=2, num_decoder_layers=3,
+        vocab_size=tokenizer.get_vocab_size(), d_model=32, d_kv=8, d_ff=64, num_layers=2,
         num_heads=4, decoder_start_token_id=0, feed_forward_proj="gated-gelu",
     )  # fmt: skip
     torch.manual_seed(1)

@@ -15,7 +15,7 @@ from pipelines.core.recipe import recipe_of
 from pipelines.core.runner import Planned
 from pipelines.core.stage import Done
 from pipelines.core.storage import Folder
-from pipelines.runs import api, preflight, serve, show_tokens
+from pipelines.runs import api, preflight, serve, show_tokens, sizes
 from serving.faculty import ClusterFaculty
 
 
@@ -48,7 +48,7 @@ def check(data: dict[str, Any]) -> list[str]:
 def test_plan_tells_its_layers_size_and_both_sides_tokens(data: dict[str, Any], tiny_t5: Path, runs: Folder) -> None:
     told = "\n".join(api.plan(recipe_of(deepcopy(data)), runs.uri).facts)
     vocabulary = json.loads((tiny_t5 / "config.json").read_text())["vocab_size"]
-    assert f"student: starts from {tiny_t5}: 2 + 3 layers, {vocabulary:,} tokens, 0 M parameters" in told
+    assert f"student: starts from {tiny_t5}: 2 + 2 layers, {vocabulary:,} tokens, 0 M parameters" in told
     assert "up to 192 examples and 49,152 tokens" in told  # 200 built-in tasks, 8 held out; 128 tokens a side
     assert "memory: student " in told
 
@@ -150,3 +150,19 @@ def test_show_tokens_shows_both_sides(tiny_t5: Path, tmp_path: Path) -> None:
     assert "encoder" in console.export_text()
     with pytest.raises(UserError, match="carries no loss"):
         show_tokens.of_row(str(data), "alpaca", 0, Learn(template="bare", method="im"), str(tiny_t5))
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ({"is_encoder_decoder": True, "num_layers": 2, "num_decoder_layers": 3}, "2 + 3 layers"),
+        ({"is_encoder_decoder": True, "num_layers": 2}, "2 + 2 layers"),
+        (
+            {"is_encoder_decoder": True, "encoder_layers": 6, "decoder_layers": 1, "num_hidden_layers": 6},
+            "6 + 1 layers",
+        ),
+        ({"num_hidden_layers": 4}, "4 layers"),
+    ],
+)
+def test_layers_are_counted_by_each_familys_names(header: dict[str, Any], words: str) -> None:
+    assert sizes.layers(header) == words
