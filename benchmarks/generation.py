@@ -129,12 +129,16 @@ def ray_data_llm(load: Load) -> Seen:
         args = {name: value for name, value in setup.args.items() if name != "model"}
         config = vLLMEngineProcessorConfig(
             model_source=setup.args["model"], engine_kwargs=args, runtime_env={"env_vars": setup.env}, concurrency=1,
-            batch_size=parts.SHARD_ROWS, apply_chat_template=False, tokenize=False, detokenize=False,
-            accelerator_type=None,
+            batch_size=parts.SHARD_ROWS, chat_template_stage=False, tokenize_stage=False, detokenize_stage=False,
+            placement_group_config={"bundles": setup.bundles},
         )  # fmt: skip
+
+        def ended_row(row: dict[str, Any]) -> dict[str, Any]:  # in here, so that it travels whole to other processes
+            return {"tokens": row["num_generated_tokens"], "took_s": row["time_taken_llm"], "ended_at": time.time()}
+
         tokenizer = ChatTokenizer(str(load.folder))
         rows = [_ray_row(request, tokenizer) for request in load.requests()]
-        processor = build_processor(config, postprocess=_ended)
+        processor = build_processor(config, postprocess=ended_row)
         ray.data.DataContext.get_current().enable_progress_bars = False
         began = time.time()
         blocks = -(-len(rows) // parts.SHARD_ROWS)
@@ -151,10 +155,6 @@ def _ray_row(request: Request, tokenizer: ChatTokenizer) -> dict[str, Any]:
         "seed": request.seed, "detokenize": True,
     }  # fmt: skip
     return {"tokenized_prompt": list(request.prompt_ids(tokenizer)), "sampling_params": asked}
-
-
-def _ended(row: dict[str, Any]) -> dict[str, Any]:
-    return {"tokens": row["num_generated_tokens"], "took_s": row["time_taken_llm"], "ended_at": time.time()}
 
 
 def _this_machine() -> Session:
