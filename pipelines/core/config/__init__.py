@@ -29,6 +29,17 @@ from pipelines.core.config.evaluation import (
     Bootstrap,
     Evaluate,
 )
+from pipelines.core.config.student import (
+    GivenStudent,
+    Learn,
+    Method,
+    OnPolicy,
+    PrunedStudent,
+    RandomStudent,
+    Refit,
+    Student,
+    Template,
+)
 from pipelines.core.config.teachers import (
     Engine,
     FakeTeacher,
@@ -42,22 +53,7 @@ from pipelines.core.config.teachers import (
     Teaches,
     VLLMTeacher,
 )
-from pipelines.core.config.training import (
-    KD,
-    GivenStudent,
-    Learn,
-    LoRA,
-    Method,
-    OnPolicy,
-    PrunedStudent,
-    RandomStudent,
-    Refit,
-    Student,
-    Template,
-    Tracker,
-    Train,
-    Validation,
-)
+from pipelines.core.config.training import KD, LoRA, Tracker, Train, Validation
 
 __all__ = [
     "KD",
