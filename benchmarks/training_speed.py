@@ -74,7 +74,7 @@ def ours(load: Load, **settings: Any) -> Seen:
     examples = load.examples()
     config = Train.model_validate({"examples_per_step": load.per_step, "zero_stage": 0, "top_k": K, **settings})
     rank = _rank(load, config, examples)
-    steps = order(len(examples), 1, load.per_step, SEED)
+    steps = order(examples, 1, load.per_step, SEED)
     rank.step([examples[i] for i in steps[0]], 0, len(steps))
     began, tokens = time.monotonic(), 0
     for number, step in enumerate(steps[1:], 1):

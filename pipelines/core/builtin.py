@@ -1,5 +1,6 @@
-"""The seed tasks that ship, in Self-Instruct's format: what every recipe can start from. Knows where they lie."""
+"""What ships with the package, so that every recipe can start without data of its own. Knows where it lies."""
 
 from pathlib import Path
 
-SEED_TASKS = Path(__file__).parent / "seed_tasks.jsonl"
+SEED_TASKS = Path(__file__).parent / "seed_tasks.jsonl"  # in Self-Instruct's format
+QUESTIONS = Path(__file__).parent / "questions.jsonl"  # multiple-choice questions, each with its part

@@ -10,9 +10,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, TypeAdapter, model_validator
 
 from pipelines.core.config import (
+    Accuracy,
     Answers,
     AnyAnswers,
     AnyInstructions,
+    Asked,
     Bootstrap,
     Data,
     Evaluate,
@@ -21,13 +23,16 @@ from pipelines.core.config import (
     Learn,
     LocalTeacher,
     PrunedStudent,
+    Questions,
     RandomStudent,
+    Rationales,
     Reasoning,
     Seeds,
     SplitSeeds,
     Strict,
     Student,
     Teacher,
+    Train,
     VLLMTeacher,
 )
 
@@ -126,6 +131,55 @@ class Tune(Recipe):
         return self
 
 
+class TinyLLM(Recipe):
+    """A student learns the answers to multiple-choice questions, and what teachers explain of them, as tasks of its own
+    (arXiv 2402.04616).
+    """
+
+    method: Literal["tinyllm"]
+    data: Questions = Questions()
+    rationales: Rationales = Rationales()
+    student: Student
+    evaluate: Accuracy = Accuracy()
+
+    @property
+    def training(self) -> Train:
+        """`student.train` with the losses that `rationales` weigh."""
+        return self.student.train.model_copy(update={"losses": self.rationales.losses})
+
+    @property
+    def asked(self) -> dict[str, Asked]:
+        """The sources of rationales that are teachers of this run, by name."""
+        return {name: source for name, source in self.rationales.heard.items() if isinstance(source, Asked)}
+
+    @model_validator(mode="after")
+    def _student_can_learn(self) -> "TinyLLM":
+        student, train = self.student, self.student.train
+        if train.losses != {"answer": 1.0}:
+            raise ValueError("student.train.losses: here `rationales` weighs the losses (answer_weight, and weight)")
+        if train.normalise != "per_example":
+            raise ValueError(
+                "student.train.normalise: write `per_example`; each loss here is a mean over questions of the mean "
+                "over a text's tokens"
+            )
+        if student.signals is not None or student.on_policy is not None:
+            raise ValueError("student.signals and student.on_policy are for other methods; here teachers give words")
+        if student.learn.method != "sft" or student.learn.prompt_weight:
+            raise ValueError("student.learn: here a student learns answers and rationales only; use `method: sft`")
+        _check_student(student, self.teachers)
+        return self
+
+    @model_validator(mode="after")
+    def _likelihood_is_here(self) -> "TinyLLM":
+        select = self.rationales.select
+        if select and select.teacher and not isinstance(self.teachers.get(select.teacher), VLLMTeacher):
+            raise ValueError(
+                f"rationales.select.teacher names {select.teacher!r}, whose likelihoods nobody here can measure; name "
+                "a teacher of kind vllm, or choose by agreement or student"
+            )
+        return self
+
+
 def signal_teachers(student: Student) -> list[str]:
     """The teachers that a student's signals come from, each once."""
     told = student.signals
@@ -159,8 +213,8 @@ def _check_student(student: Student, teachers: Mapping[str, Teacher]) -> None:
         )
 
 
-StudentRecipe = Distil | Tune
-AnyRecipe = Distil | Generate | Tune
+StudentRecipe = Distil | TinyLLM | Tune
+AnyRecipe = Distil | Generate | TinyLLM | Tune
 _READER: TypeAdapter[AnyRecipe] = TypeAdapter(Annotated[AnyRecipe, Field(discriminator="method")])
 
 
@@ -182,3 +236,6 @@ def _named_teachers(section: BaseModel, path: str = "") -> Iterator[tuple[str, s
             yield from ((f"{path}{name}.{source}", teacher) for source, teacher in value.items())
         elif isinstance(value, BaseModel):
             yield from _named_teachers(value, f"{path}{name}.")
+        elif name == "sources":
+            for source, section in value.items():
+                yield from _named_teachers(section, f"{path}{name}.{source}.")

@@ -30,6 +30,7 @@ from pipelines.core.config.evaluation import (
     Evaluate,
 )
 from pipelines.core.config.rationales import (
+    RATIONALE,
     RATIONALE_FILTERS,
     Accuracy,
     AnyRationales,
@@ -70,6 +71,7 @@ from pipelines.core.config.training import KD, LoRA, Tracker, Train, Validation
 
 __all__ = [
     "KD",
+    "RATIONALE",
     "RATIONALE_FILTERS",
     "Accuracy",
     "Answers",

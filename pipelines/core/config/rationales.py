@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from pipelines.core.config.base import Sampling, Strict, by_default
 from pipelines.core.config.evaluation import Bootstrap
 
+RATIONALE = "rationale"  # how the losses of rationales begin
 RationaleFilter = Literal["cut off", "too short", "runs on", "echoes the prompt", "argues for another"]
 RATIONALE_FILTERS: tuple[RationaleFilter, ...] = (
     "runs on", "cut off", "too short", "echoes the prompt", "argues for another",
@@ -95,6 +96,25 @@ class Rationales(Strict):
     prefix: str = Field("explain: ", min_length=1, description="with `select`: of the chosen ones")
     answer_weight: float = Field(1.0, gt=0, description="γ of the answers' loss")
     answer_prefix: str = Field("predict: ", min_length=1)
+
+    @property
+    def heard(self) -> dict[str, AnyRationales]:
+        """The sources that anything is learnt of, in the order of their names, which is all the order that matters."""
+        return {name: self.sources[name] for name in sorted(self.sources) if self.weighed(name)[0]}
+
+    def weighed(self, source: str) -> tuple[float, str]:
+        """(α, prefix) of a rationale that this source wrote."""
+        section = self if self.select else self.sources[source]
+        return section.weight, section.prefix
+
+    def component_of(self, source: str) -> str:
+        """The loss that a rationale of this source counts for: of all that are chosen one, or each source's own."""
+        return RATIONALE if self.select else f"{RATIONALE} {source}"
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """Coefficients of the objective γ L_A + Σ_m α_m L_m (arXiv 2402.04616, section 3; γ is its code's)."""
+        return {"answer": self.answer_weight} | {self.component_of(name): self.weighed(name)[0] for name in self.heard}
 
     @model_validator(mode="after")
     def _prefixes_differ(self) -> Self:

@@ -80,7 +80,7 @@ class Train(Strict):
     """One pass of the one training loop. Sizes are in real (unpadded) tokens or in whole examples."""
 
     epochs: int = Field(1, ge=1)
-    examples_per_step: int = Field(8, ge=1)
+    examples_per_step: int = Field(8, ge=1, description="or questions, with all that is learnt of each")
     tokens_per_pack: int = Field(1024, ge=16, le=2048, description="an encoder-decoder's padding counts")
     max_length: int = Field(1024, ge=8, description="of an encoder-decoder: of what is read, and of what is written")
     learning_rate: float = Field(3e-4, gt=0, lt=1)
