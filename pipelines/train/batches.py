@@ -9,6 +9,7 @@ Shape letters: T tokens of a pack, S tokens that an encoder reads, N weighted to
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -49,13 +50,19 @@ class Batch:
         return Batch(**{n: v.to(device) if isinstance(v, Tensor) else v for n, v in moved.items()})
 
 
-def order(examples: int, epochs: int, per_step: int, seed: int) -> list[list[int]]:
-    """The whole run's steps: indices of examples, shuffled anew each epoch. The last step may be smaller."""
+def order(examples: Sequence[TrainExample], epochs: int, per_step: int, seed: int) -> list[list[int]]:
+    """The whole run's steps: indices of examples, shuffled anew each epoch. The last step may be smaller.
+
+    All tasks of one question are in one step, as one of the `per_step`.
+    """
+    rows: dict[str, list[int]] = {}
+    for index, example in enumerate(examples):
+        rows.setdefault(example.question_id or str(index), []).append(index)
     steps = []
     for epoch in range(epochs):
-        indices = list(range(examples))
-        random.Random(f"{seed}/{epoch}").shuffle(indices)
-        steps += [indices[at : at + per_step] for at in range(0, examples, per_step)]
+        shuffled = list(rows.values())
+        random.Random(f"{seed}/{epoch}").shuffle(shuffled)
+        steps += [list(chain(*shuffled[at : at + per_step])) for at in range(0, len(shuffled), per_step)]
     return steps
 
 

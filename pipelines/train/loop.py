@@ -26,7 +26,7 @@ from pipelines.train.learner import Learner
 from pipelines.train.neftune import noise
 from pipelines.train.references import Companions
 from pipelines.train.schedule import learning_rate
-from pipelines.train.step import counts, objective
+from pipelines.train.step import counts, divisors, objective
 from pipelines.train.validation import Best, split
 
 
@@ -39,7 +39,7 @@ def work(job: TrainJob, board: Any) -> None:
     assert examples, f"no examples in {job.examples.uri}"
     learnt, looked_at = split(examples, job.config.validation, job.seed)
     rank = _start(job)
-    steps = order(len(learnt), job.config.epochs, job.config.examples_per_step, job.seed)
+    steps = order(learnt, job.config.epochs, job.config.examples_per_step, job.seed)
     before = keep.resume(rank.engine)
     best, start = Best(**before.get("best", {})), before.get("steps_done", 0)
     is_warned = False
@@ -188,7 +188,7 @@ class Rank:
         """(N_c of each component, tokens) of all ranks."""
         names, local = sorted(self._coefficients), counts(mine, self.signals, self.job.config)
         *counted, tokens = self._summed([*(local.get(n, 0) for n in names), sum(e.size for e in mine)])
-        return dict(zip(names, counted, strict=True)), int(tokens)
+        return divisors(dict(zip(names, counted, strict=True))), int(tokens)
 
     def _means(self, sums: Mapping[str, float], total: Mapping[str, float]) -> dict[str, float]:
         """Of all ranks, by component; a component that nobody counted has none."""

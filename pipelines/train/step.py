@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipelines.core.config import Train
+from pipelines.core.config import RATIONALE, Train
 from pipelines.core.records import TrainExample
 from pipelines.train.batches import Batch
 from pipelines.train.head import run_body
 from pipelines.train.losses.divergences import Divergence, cross_entropy, divergence, log_softmax
 from pipelines.train.references import Beside, Reference
 
-KD, ATTENTION, BASE_KL = "kd", "attention", "base_kl"
+ANSWER, KD, ATTENTION, BASE_KL = "answer", "kd", "attention", "base_kl"
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,15 @@ def counts(examples: Sequence[TrainExample], signals: Mapping[str, Any], config:
         for name in (example.component, *everywhere, *([KD] if taught else [])):
             total[name] = total.get(name, 0) + size
     return total
+
+
+def divisors(total: Mapping[str, float]) -> dict[str, float]:
+    """N_c out of what was counted. Rationales are divided by the answers, of which each question has one.
+
+    So a rationale that is missing is a zero, and no other weighs more for it (arXiv 2402.04616: all losses are means
+    over the questions).
+    """
+    return {name: total[ANSWER] if name.startswith(RATIONALE) else count for name, count in total.items()}
 
 
 def objective(sums: Mapping[str, Tensor], total: Mapping[str, float], coefficients: Mapping[str, float]) -> Tensor:

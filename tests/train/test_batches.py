@@ -51,13 +51,24 @@ def test_a_packs_rows_belong_to_the_tokens_they_name(talk: list[TrainExample]) -
 
 
 def test_order_is_seeded_and_each_epoch_shows_every_example_once() -> None:
-    steps = order(examples=10, epochs=3, per_step=4, seed=5)
+    examples = [TrainExample(str(n), "", "", "answer", (1, 2), (0.0, 1.0)) for n in range(10)]
+    steps = order(examples, epochs=3, per_step=4, seed=5)
     assert [len(step) for step in steps] == [4, 4, 2] * 3
     epochs = [list(chain(*steps[at : at + 3])) for at in (0, 3, 6)]
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
-    assert steps == order(10, 3, 4, seed=5)
-    assert steps != order(10, 3, 4, seed=6)
+    assert steps == order(examples, 3, 4, seed=5)
+    assert steps != order(examples, 3, 4, seed=6)
+
+
+def test_all_tasks_of_a_question_are_learnt_in_one_step() -> None:
+    tasks = [(f"question {n}", component) for n in range(6) for component in ("answer", "rationale a")[: 1 + n % 2]]
+    examples = [TrainExample(f"{q} {c}", "", "", c, (1, 2), (0.0, 1.0), question_id=q) for q, c in tasks]
+    steps = order(examples, epochs=1, per_step=2, seed=5)
+    of_steps = [{examples[i].question_id for i in step} for step in steps]
+    assert [len(questions) for questions in of_steps] == [2, 2, 2]
+    assert set.union(*of_steps) == {e.question_id for e in examples}
+    assert sorted(chain(*steps)) == list(range(9))
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 5])

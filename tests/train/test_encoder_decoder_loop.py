@@ -76,7 +76,7 @@ def alone(ray_session: Session, t5: Lesson, tmp_path_factory: pytest.TempPathFac
 def test_one_worker_ends_where_transformers_own_loss_ends(alone: tuple[Path, Outcome], t5: Lesson) -> None:
     model = AutoModelForSeq2SeqLM.from_pretrained(t5.model, dtype=torch.float32).train()
     optimizer = torch.optim.AdamW(model.parameters(), betas=CONFIG.betas, weight_decay=CONFIG.weight_decay)
-    for number, step in enumerate(order(len(t5.examples), CONFIG.epochs, CONFIG.examples_per_step, SEED)):
+    for number, step in enumerate(order(t5.examples, CONFIG.epochs, CONFIG.examples_per_step, SEED)):
         shown = [t5.examples[i] for i in step]
         tokens = sum(len(e.token_ids) - 1 for e in shown)
         optimizer.zero_grad()

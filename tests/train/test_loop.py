@@ -71,7 +71,7 @@ def by_torch(lesson: Lesson) -> Weights:
     learner, companions = Learner(model, CONFIG), Companions(CONFIG, None, None, None)
     optimizer = torch.optim.AdamW(model.parameters(), betas=CONFIG.betas, weight_decay=CONFIG.weight_decay)
     coefficients = {str(name): value for name, value in CONFIG.losses.items()}
-    for number, step in enumerate(order(len(lesson.examples), CONFIG.epochs, CONFIG.examples_per_step, SEED)):
+    for number, step in enumerate(order(lesson.examples, CONFIG.epochs, CONFIG.examples_per_step, SEED)):
         examples = [lesson.examples[i] for i in step]
         total = counts(examples, lesson.signals, CONFIG)
         optimizer.zero_grad()
