@@ -85,6 +85,7 @@ class Choice(BaseModel):
     finish_reason: str | None = None
     token_ids: list[int] | None = None
     prompt_logprobs: list[dict[int, _Candidate] | None] | None = None
+    target_logprobs: list[float] | None = None  # of given texts; our encoder-decoders tell them
 
     @model_validator(mode="after")
     def _says_something(self) -> "Choice":

@@ -14,6 +14,7 @@ from typing import Any
 
 from cluster.engines import serve_config, setup
 from cluster.session import Session, quiet_logs
+from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Engine
 from pipelines.core.errors import UserError
 from pipelines.core.hashing import key_of
@@ -55,7 +56,6 @@ class Endpoints:
         `at_root` has it at the port's own `/v1`: what a person types.
         """
         from ray import serve
-        from ray.serve.llm import LLMConfig, build_openai_app
 
         app = "tutelage-" + key_of(at_root, *[[m.name, m.digest, m.engine.model_dump(mode="json")] for m in models])
         path = "" if at_root else f"/{app}"
@@ -63,14 +63,7 @@ class Endpoints:
         self._apps[base_url] = app
         self._start_http()
         if app not in serve.status().applications:
-            configs = [LLMConfig(**self._config(m)) for m in models]
-            ingress = {
-                "num_replicas": 1,
-                "ray_actor_options": {"num_cpus": 0.1},
-                "max_ongoing_requests": 1024,
-            }
-            # The stock ingress scales on its own terms; one small replica is enough in front of these engines.
-            application = build_openai_app({"llm_configs": configs, "ingress_deployment_config": ingress})
+            application = self._application(models)
             self._started.append(base_url)
             serve.run(application, name=app, route_prefix=path or "/", blocking=False)
         return base_url
@@ -103,6 +96,25 @@ class Endpoints:
         )
         quiet_logs()
         self._http_up = True
+
+    def _application(self, models: list[Served]) -> Any:
+        """Engines behind one ingress; an encoder-decoder, which is none for vLLM, has an application of its own."""
+        if any(ChatTokenizer(str(m.folder)).is_encoder_decoder for m in models):
+            from serving import encoder_decoder
+
+            assert len(models) == 1, f"an encoder-decoder is served alone, not as one of {[m.name for m in models]}"
+            (model,) = models
+            return encoder_decoder.application(model.name, model.folder, model.engine, self.session)
+        from ray.serve.llm import LLMConfig, build_openai_app
+
+        configs = [LLMConfig(**self._config(m)) for m in models]
+        ingress = {
+            "num_replicas": 1,
+            "ray_actor_options": {"num_cpus": 0.1},
+            "max_ongoing_requests": 1024,
+        }
+        # The stock ingress scales on its own terms; one small replica is enough in front of these engines.
+        return build_openai_app({"llm_configs": configs, "ingress_deployment_config": ingress})
 
     def _config(self, model: Served) -> dict[str, Any]:
         return serve_config(model.name, setup(model.folder, model.engine, self.session))

@@ -125,6 +125,17 @@ class ModelScore:
 
 
 @dataclass(frozen=True, slots=True)
+class ChoiceScore:
+    """One model on the multiple-choice questions that are kept for testing: shares of right answers."""
+
+    model: str  # "student before", "student", "majority class"
+    written: Interval | None  # the right choice's text, word for word; None: it writes nothing
+    likeliest: Interval  # the right choice is the likeliest
+    parameters: int | None  # None: it is no model
+    questions: int
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One held-out task with every model's answer, in the order to show them."""
 
@@ -177,6 +188,7 @@ class Report:
     loss_curve: tuple[LossPoint, ...] = ()
     rounds: tuple[RoundRow, ...] = ()
     scores: tuple[ModelScore, ...] = ()
+    choices: tuple[ChoiceScore, ...] = ()
     gap_closed: float | None = None  # (before - student) / (before - teacher), of the mean nll
     samples: tuple[Sample, ...] = ()
     examples: tuple[DataRow, ...] = ()

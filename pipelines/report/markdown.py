@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from pipelines.report.data import FunnelRow, LossPoint, Report, RoundRow, Sample
+from pipelines.report.data import ChoiceScore, FunnelRow, LossPoint, Report, RoundRow, Sample
 from pipelines.report.words import (
     LOSS_ROWS,
     STATUS_WORDS,
@@ -81,9 +81,15 @@ def _head(report: Report) -> str:
 
 def _student(report: Report) -> list[str]:
     return [
-        *_part("Before, after, teacher", _scores(report)),
+        *_result(report),
         *(_part("Answers side by side", [_sample(sample) for sample in report.samples]) if report.asks else []),
     ]
+
+
+def _result(report: Report) -> list[str]:
+    if report.choices:
+        return _part("Accuracy", _choices(report.choices))
+    return _part("Before, after, teacher", _scores(report))
 
 
 def _scores(report: Report) -> list[str]:
@@ -111,6 +117,21 @@ def _scores(report: Report) -> list[str]:
         for s in report.scores
     )
     return told + _table(head, rows, "lrrrrrr")
+
+
+def _choices(scores: Sequence[ChoiceScore]) -> list[str]:
+    head = ("Model", "Parameters", "Accuracy, likeliest choice ↑", "Accuracy, written word for word ↑", "Questions")
+    rows = (
+        (
+            s.model,
+            "–" if s.parameters is None else count(s.parameters),
+            interval(s.likeliest),
+            interval(s.written) if s.written else "–",
+            count(s.questions),
+        )
+        for s in scores
+    )
+    return _table(head, rows, "lrrrr")
 
 
 def _sample(sample: Sample) -> str:

@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from pipelines.report import charts, words
-from pipelines.report.data import ModelScore, Report
+from pipelines.report.data import ChoiceScore, ModelScore, Report
 
 
 def html(report: Report) -> str:
@@ -23,7 +23,7 @@ def html(report: Report) -> str:
         "status_words": words.STATUS_WORDS[report.status],
         "started": words.when(report.started),
         "gap_words": words.gap_words(report.gap_closed),
-        "score_charts": _score_charts(report.scores),
+        "score_charts": _choice_charts(report.choices) or _score_charts(report.scores),
         "loss_chart": Markup(charts.loss_curve(report.loss_curve)),
         "loss_rows": words.thinned(report.loss_curve, words.LOSS_ROWS),
         "loss_row_of": math.ceil(len(report.loss_curve) / words.LOSS_ROWS),
@@ -43,6 +43,17 @@ def _score_charts(scores: Sequence[ModelScore]) -> list[tuple[str, str, Markup]]
     told = (
         ("Negative log-likelihood", "Of the reference answers, in nats per token; lower is better.", nll),
         ("ROUGE-L", "F1 of the answers against the references; higher is better.", rouge),
+    )
+    return [(title, caption, Markup(svg)) for title, caption, svg in told if svg]
+
+
+def _choice_charts(scores: Sequence[ChoiceScore]) -> list[tuple[str, str, Markup]]:
+    """The same for models that chose."""
+    likeliest = charts.interval_dots("Likeliest choice", {s.model: s.likeliest for s in scores}, "higher")
+    written = charts.interval_dots("Written", {s.model: s.written for s in scores if s.written}, "higher")
+    told = (
+        ("Accuracy, likeliest choice", "Share of questions whose right choice the model finds likeliest.", likeliest),
+        ("Accuracy, written", "Share of questions to which the model writes the right choice, word for word.", written),
     )
     return [(title, caption, Markup(svg)) for title, caption, svg in told if svg]
 

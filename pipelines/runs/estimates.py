@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipelines.core.config import Answers, Evolved, Instructions
-from pipelines.core.recipe import AnyRecipe, DataRecipe, Distil, StudentRecipe, Tune, signal_teachers
+from pipelines.core.recipe import AnyRecipe, DataRecipe, Distil, StudentRecipe, TinyLLM, Tune, signal_teachers
 from pipelines.generate.prompts import InstructionPrompt
 
 # FLOP/s that a GPU of the H100's kind keeps up: writing is bound by memory, so it is far below its peak of 989e12.
@@ -30,7 +30,12 @@ class Share:
 
 
 def shares(recipe: AnyRecipe, seeds: int) -> list[Share]:
-    """All that teachers are to write, with `seeds` tasks to start from."""
+    """All that teachers are to write, with `seeds` tasks or questions to start from."""
+    if isinstance(recipe, TinyLLM):
+        return [
+            Share(f"rationales of {name}", source.teacher, seeds, seeds * source.sampling.max_tokens)
+            for name, source in recipe.asked.items()
+        ]
     if isinstance(recipe, Tune):
         return []
     train = seeds - recipe.seeds.held_out
@@ -53,8 +58,9 @@ def shares(recipe: AnyRecipe, seeds: int) -> list[Share]:
 def examples(recipe: StudentRecipe, seeds: int) -> tuple[int, int]:
     """(examples, their tokens) that the student is trained on, all epochs together. `seeds`: rows to start from."""
     config = recipe.student.train
-    if isinstance(recipe, Tune):
-        rows = seeds * config.epochs
+    if isinstance(recipe, Tune | TinyLLM):
+        tasks = len(recipe.rationales.losses) if isinstance(recipe, TinyLLM) else 1  # of each row
+        rows = seeds * tasks * config.epochs
         return rows, rows * config.max_length
     samples = recipe.answers.samples if isinstance(recipe.answers, Answers) else 1
     rows = _tasks(recipe, seeds) * samples * config.epochs

@@ -12,7 +12,7 @@ from pipelines.core.config import Evolved, FakeTeacher, Given, HTTPTeacher, OwnA
 from pipelines.core.errors import UserError
 from pipelines.core.hashing import canonical
 from pipelines.core.parts import rows_of
-from pipelines.core.recipe import DataRecipe, Recipe, Tune
+from pipelines.core.recipe import DataRecipe, Recipe, TinyLLM, Tune
 from pipelines.core.records import Answer, Conversation, Instruction
 from pipelines.core.stage import Done
 from pipelines.core.storage import Folder
@@ -20,7 +20,7 @@ from pipelines.formats import ExportFormat, card, folder, write
 from pipelines.formats.card import Provenance, Step
 from pipelines.runs import api, written
 from pipelines.runs.reporting import versions
-from pipelines.train import given_data
+from pipelines.train import choices, given_data
 
 
 def export(
@@ -61,6 +61,8 @@ def _of_run(name: str, runs: str, overrides: Sequence[str]) -> Taken:
     done = {p.stage.name: p.done for p in runner.plan(stages, Folder(runs)) if p.done is not None}
     if isinstance(recipe, Tune):
         return _of_tuned(recipe, run_folder.name, done)
+    if isinstance(recipe, TinyLLM):
+        return _of_explained(recipe, run_folder.name, done)
     if "answers" not in done:
         raise UserError(f"{run_folder.name} in {runs} has no finished answers yet; `tutelage run` makes them")
     return _run_provenance(recipe, run_folder.name, done), done["answers"].manifest["rows"], _answered(done)
@@ -86,6 +88,29 @@ def _of_tuned(recipe: Tune, run: str, done: Mapping[str, Done]) -> Taken:
         written_with=_program(),
     )
     return provenance, examples.manifest["rows"], conversations
+
+
+def _of_explained(recipe: TinyLLM, run: str, done: Mapping[str, Done]) -> Taken:
+    """What a student was trained on: questions with their answers, and with what was kept of their rationales."""
+    if "examples" not in done:
+        raise UserError(f"{run} has no finished examples yet; `tutelage run` makes them")
+    config, steps = recipe.rationales, written.steps(done)
+    provenance = Provenance(
+        name=run,
+        teachers=[_teacher(recipe, source.teacher) for source in recipe.asked.values()],
+        made=[
+            f"Recipe `{recipe.name}` (method {recipe.method}, seed {recipe.seed}), run `{run}`; the questions that are "
+            "kept for testing are not here.",
+            f"Questions: `{recipe.data.path}`.",
+            *(f"Rationales of `{name}`: {source.kind}." for name, source in config.heard.items()),
+        ],
+        filters=[f"Rationales: {', '.join(config.filters)}."] if config.heard else [],
+        steps=[Step(name, done[name].manifest["rows"], done[name].manifest["dropped"]) for name in steps],
+        lineage="`extra` holds `question_id`, `answer_id` (the question's or its rationale's) and the `component` of "
+        f"the loss. `tutelage trace ANSWER_ID` follows a row of `{run}` back.",
+        written_with=_program(),
+    )
+    return provenance, done["examples"].manifest["rows"], choices.trained_on(config, done)
 
 
 def _answered(done: Mapping[str, Done]) -> Iterator[Conversation]:

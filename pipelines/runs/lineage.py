@@ -10,7 +10,19 @@ from typing import Any
 from pipelines.core import manifest
 from pipelines.core.errors import UserError
 from pipelines.core.parts import dropped_of, rows_of
-from pipelines.core.records import Answer, Completion, EvalAnswer, HeldOutLoss, Instruction, SoftTargets, TrainExample
+from pipelines.core.records import (
+    Answer,
+    ChoiceAnswer,
+    Completion,
+    EvalAnswer,
+    HeldOutLoss,
+    Instruction,
+    Question,
+    Rationale,
+    RationaleTask,
+    SoftTargets,
+    TrainExample,
+)
 from pipelines.core.storage import Folder
 from pipelines.generate.ledger import SHARED
 
@@ -18,9 +30,11 @@ _KINDS: dict[str, type[Any]] = {
     "seeds": Instruction, "evolved": Instruction, "instructions": Instruction, "task_types": Instruction,
     "instances": Instruction, "held_out": Instruction, "tasks": Instruction, "answers": Answer, "own_answers": Answer,
     "references": Answer, "examples": TrainExample, "soft_targets": SoftTargets, "evaluate": EvalAnswer,
-    "held_out_examples": TrainExample, "held_out_loss": HeldOutLoss,
+    "held_out_examples": TrainExample, "held_out_loss": HeldOutLoss, "questions": Question,
+    "rationale_tasks": RationaleTask, "rationales": Rationale, "accuracy": ChoiceAnswer,
 }  # fmt: skip
-_PARENTS = ("answer_id", "example_id", "instruction_id", "completion_id", "parents")
+_PARENTS = ("answer_id", "example_id", "instruction_id", "question_id", "completion_id", "parents", "shown")
+_PER_TEACHER = ("soft_targets", "rationales")  # stages that are called `STAGE_NAME`
 MAX_LINES = 200
 Known = dict[str, list[tuple[str, Any]]]  # id -> (folder, row); a task that several stages hand on is in all of them
 
@@ -67,7 +81,7 @@ def _index(folder: Folder) -> Known:
 
 def _step(stage: str) -> str:
     """`evolved_2` -> `evolved`, `soft_targets_NAME` -> `soft_targets`."""
-    return "soft_targets" if stage.startswith("soft_targets") else stage.rstrip("_0123456789")
+    return next((name for name in _PER_TEACHER if stage.startswith(name)), stage.rstrip("_0123456789"))
 
 
 def _kind(record: Any) -> str:
@@ -81,5 +95,7 @@ def _words(record: Any) -> str:
         return f"by model {record.model[:12]}, {record.output_tokens} tokens, ended by {record.finish_reason}"
     if isinstance(record, TrainExample):
         return f"{record.size} tokens, component {record.component!r}"
+    if isinstance(record, Question):
+        return repr(f"{record.stem} ({record.choices[record.answer]})")
     text = " ".join(str(getattr(record, "text", "")).split())
     return repr(text[:97] + "..." if len(text) > 100 else text)

@@ -7,6 +7,7 @@ names the recipe's key and what to do.
 import asyncio
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 from cluster.models import Model
 from pipelines.core.chat import ChatTokenizer
@@ -26,8 +27,17 @@ from pipelines.core.config import (
     VLLMTeacher,
 )
 from pipelines.core.errors import UserError
-from pipelines.core.recipe import AnyRecipe, DataRecipe, Distil, Recipe, StudentRecipe, Tune, signal_teachers
-from pipelines.generate import seeds
+from pipelines.core.recipe import (
+    AnyRecipe,
+    DataRecipe,
+    Distil,
+    Recipe,
+    StudentRecipe,
+    TinyLLM,
+    Tune,
+    signal_teachers,
+)
+from pipelines.generate import questions, seeds
 from pipelines.generate.prompts import InstructionPrompt, Prompt
 from pipelines.generate.teacher import Request, RequestFailed, score_request
 from pipelines.runs import encoder_decoder, estimates, sizes
@@ -46,13 +56,9 @@ def local_facts(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[str]:
     """Facts in words from what is on this machine. UserError for what cannot work."""
     facts = [f"teacher {name}: {_teacher_fact(name, recipe, faculty)}" for name in recipe.teachers]
     _check_disk()
-    if isinstance(recipe, Tune):
-        halves = given_data.split_sources(recipe.data, recipe.seed)
-        tasks = sum(len(rows) for rows, _ in halves["train"].values())
-    else:
-        _check_windows(recipe)
-        _check_prompts(recipe)
-        tasks = len(seeds.read(seeds.seed_file(recipe.seeds), recipe.seeds.reader)[0])
+    _check_windows(recipe)
+    _check_prompts(recipe)
+    tasks = _tasks(recipe)
     teachers, student = sizes.of_teachers(recipe, faculty), 0
     sides = 1
     if isinstance(recipe, StudentRecipe):
@@ -74,8 +80,7 @@ def local_facts(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[str]:
 
 def reach(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[str]:
     """Make every model available here and compare token maps. UserError, in words, for a mismatch."""
-    if isinstance(recipe, DataRecipe):
-        _check_prompts(recipe)
+    _check_prompts(recipe)
     facts = [f"teacher {name}: {_reach_teacher(name, recipe, faculty)}" for name in recipe.teachers]
     if isinstance(recipe, StudentRecipe):
         encoder_decoder.check(recipe, faculty, Model.fetched_header)
@@ -85,6 +90,18 @@ def reach(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[str]:
     if faculty.address is not None:
         facts.append(_cluster_fact(faculty))
     return facts
+
+
+def _tasks(recipe: AnyRecipe) -> int:
+    """How many rows a run starts from: seed tasks, or what it learns from. UserError where they cannot be read."""
+    match recipe:
+        case Tune():
+            halves = given_data.split_sources(recipe.data, recipe.seed)
+            return sum(len(rows) for rows, _ in halves["train"].values())
+        case TinyLLM():
+            return len(questions.drawn(recipe.data, recipe.seed)[0]["train"])
+        case _:
+            return len(seeds.read(seeds.seed_file(recipe.seeds), recipe.seeds.reader)[0])
 
 
 def _cluster_fact(faculty: ClusterFaculty) -> str:
@@ -126,8 +143,7 @@ def _reach_teacher(name: str, recipe: AnyRecipe, faculty: ClusterFaculty) -> str
             return f"recorded, {faculty.record(name).words()}"
         case FakeTeacher() | VLLMTeacher():
             folder = faculty.model(name).folder()
-            asked = _asked(recipe) if isinstance(recipe, DataRecipe) else []
-            if any(teacher == name and is_chat for _, teacher, is_chat in asked):
+            if any(teacher == name and is_chat for _, teacher, is_chat in _asked(recipe)):
                 ChatTokenizer(str(folder)).prompt_ids("Hello")  # the chat template answers
             return str(folder)
 
@@ -158,7 +174,7 @@ def _scored(name: str, spec: HTTPTeacher, recipe: AnyRecipe) -> int:
     return 1 if isinstance(recipe, Distil) and recipe.evaluate.teacher == name and spec.api == "vllm" else 0
 
 
-def _check_prompts(recipe: DataRecipe) -> None:
+def _check_prompts(recipe: AnyRecipe) -> None:
     """An API takes users' turns or documents, not both (vLLM's token ids are either)."""
     for where, name, is_chat in _asked(recipe):
         spec = recipe.teachers[name]
@@ -170,8 +186,14 @@ def _check_prompts(recipe: DataRecipe) -> None:
             )
 
 
-def _asked(recipe: DataRecipe) -> Iterator[tuple[str, str, bool]]:
+def _asked(recipe: AnyRecipe) -> Iterator[tuple[str, str, bool]]:
     """(key, teacher, whether it is asked in users' turns, not in documents to go on with)."""
+    if isinstance(recipe, TinyLLM):
+        for name, source in recipe.asked.items():
+            key = f"rationales.sources.{name}.prompt"
+            yield key, source.teacher, Prompt.load(source.prompt, key, ["task"]).is_chat
+    if not isinstance(recipe, DataRecipe):
+        return
     config, instances = recipe.instructions, recipe.instances
     if isinstance(config, Instructions):
         yield "instructions.prompt", config.teacher, InstructionPrompt.load(config.prompt).is_chat
@@ -207,7 +229,7 @@ def _check_layers(recipe: StudentRecipe, faculty: ClusterFaculty) -> None:
             raise UserError(f"student.init.remove: the teacher's layers are 0 to {layers - 1}, and one must stay")
 
 
-def _check_windows(recipe: DataRecipe) -> None:
+def _check_windows(recipe: AnyRecipe) -> None:
     for where, sampling, whose, engine in _asked_of_engines(recipe):
         if sampling.max_tokens >= engine.max_model_len:
             raise UserError(
@@ -216,9 +238,13 @@ def _check_windows(recipe: DataRecipe) -> None:
             )
 
 
-def _asked_of_engines(recipe: DataRecipe) -> Iterator[tuple[str, Sampling, str, Engine]]:
+def _asked_of_engines(recipe: AnyRecipe) -> Iterator[tuple[str, Sampling, str, Engine]]:
     """(key of a section, its sampling, key of who is asked, the engine that must hold prompt and answer)."""
-    sections = {"instructions": recipe.instructions, "instances": recipe.instances, "answers": recipe.answers}
+    sections: dict[str, Any] = {}
+    if isinstance(recipe, DataRecipe):
+        sections = {"instructions": recipe.instructions, "instances": recipe.instances, "answers": recipe.answers}
+    if isinstance(recipe, TinyLLM):
+        sections = {f"rationales.sources.{name}": source for name, source in recipe.asked.items()}
     for where, section in sections.items():
         if section is None or isinstance(section, Given | OwnAnswers):
             continue

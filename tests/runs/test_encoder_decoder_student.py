@@ -16,6 +16,7 @@ from pipelines.core.runner import Planned
 from pipelines.core.stage import Done
 from pipelines.core.storage import Folder
 from pipelines.runs import api, preflight, serve, show_tokens, sizes
+from serving.endpoints import Endpoints, Served
 from serving.faculty import ClusterFaculty
 
 
@@ -125,14 +126,27 @@ def test_it_is_not_distilled(recipe_data: dict[str, Any], tiny_t5: Path) -> None
         check(recipe_data)
 
 
-def test_it_is_not_served(data: dict[str, Any], tiny_t5: Path, runs: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_served_alone_and_asked_for_completions(
+    data: dict[str, Any], tiny_t5: Path, runs: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = recipe_of(data)
     stages = api.stages_of(recipe, ClusterFaculty(recipe))
     done = Done(runs, {"facts": {"model": str(tiny_t5)}, "digest": "d"})
     planned = [Planned(stage, "done", done) for stage in stages]
+    served: list[str] = []
+
+    def up(_: Endpoints, models: list[Served], *, at_root: bool) -> str:
+        served.extend(model.name for model in models)
+        return "http://here/v1"
+
+    said: list[str] = []
     monkeypatch.setattr(serve.runner, "plan", lambda *_: planned)
-    with pytest.raises(UserError, match="is an encoder-decoder, which vLLM does not run"):
-        serve.serve(recipe, stages, runs.uri, None, None, lambda _: None)
+    monkeypatch.setattr(ClusterFaculty, "endpoints", Endpoints(session=None))  # type: ignore[arg-type]
+    monkeypatch.setattr(Endpoints, "up", up)
+    monkeypatch.setattr(serve, "_wait", lambda: None)
+    serve.serve(recipe, stages, runs.uri, None, None, said.append)
+    assert served == ["student"]
+    assert "http://here/v1/completions" in "".join(said)
 
 
 def test_show_tokens_shows_both_sides(tiny_t5: Path, tmp_path: Path) -> None:
