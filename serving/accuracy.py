@@ -1,14 +1,15 @@
-"""Accuracy on multiple-choice questions of a student before and after training, through their endpoints.
+"""Accuracy on multiple-choice questions, of one model after another, through its endpoint.
 
 Knows the questions for testing and what counts as right: the option's very text, written greedily (TinyLLM,
 arXiv 2402.04616, section 4), or the right option being the likeliest, which asks nothing of the form. Answers are
-committed per model; a rerun asks only what is missing. Does not know how models are reached: `choosing.py` does.
+committed some at a time; a rerun asks only what is missing. Does not know how models are reached: `choosing.py` does.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 
@@ -27,7 +28,9 @@ from serving.endpoints import Endpoints, Served
 from serving.metrics import Interval, ratio_interval
 
 STAGE = "accuracy"
+SHARD_ROWS = 64
 BEFORE, AFTER, MAJORITY = "student-before", "student", "majority"
+STAGES = {BEFORE: "accuracy_before", AFTER: STAGE}
 SHOWS = 2.8  # standard errors: a true difference of so many is found four times in five, at a level of 5 %
 
 
@@ -59,42 +62,29 @@ class Gain:
 
 
 def run(
-    config: Accuracy,
-    seed: int,
-    answer_prefix: str,
-    endpoints: Endpoints,
-    models: Sequence[Served],
-    template: Template,
-    run: StageRun,
+    config: Accuracy, answer_prefix: str, endpoints: Endpoints, model: Served, template: Template, run: StageRun
 ) -> Outcome:
-    """Ask every model all questions for testing. What each reads begins with the answer's prefix."""
+    """Ask one model all questions for testing. What it reads begins with the answer's prefix."""
     questions = list(rows_of(run.inputs["questions"].folder, Question))
     tested = [question for question in questions if question.part == "test"]
-    shards = {model.name: Shard(n, model.name, 0, len(tested)) for n, model in enumerate(models)}
-    todo = [model for model in models if not has_shard(run.folder, shards[model.name])]
-    run.progress.begin(STAGE, len(models) * len(tested), (len(models) - len(todo)) * len(tested))
-    # One starts while another is asked; each goes when it has been, so that a single GPU will do.
-    urls = {model.name: endpoints.start([model]) for model in todo}
-    for model in todo:
-        endpoints.wait(urls[model.name])
-        asked = _at_endpoint(urls[model.name], model, template, tested, answer_prefix, config, run.progress)
-        answers, dropped = asyncio.run(asked)
-        write_shard(run.folder, shards[model.name], answers, ChoiceAnswer, dropped)
-        endpoints.down(urls[model.name])
-    return _outcome(run, config, seed, questions, {model.name: parameter_count(model.folder) for model in models})
+    starts = range(0, len(tested), SHARD_ROWS)
+    shards = [Shard(n, model.name, at, min(at + SHARD_ROWS, len(tested))) for n, at in enumerate(starts)]
+    todo = [shard for shard in shards if not has_shard(run.folder, shard)]
+    run.progress.begin(STAGES[model.name], len(tested), len(tested) - sum(s.stop - s.start for s in todo))
 
+    async def ask_the_rest(base_url: str) -> None:
+        async with Api(Address(base_url, model.name)) as api:
+            speaker = chooser(api, model, template)
+            for shard in todo:
+                asked = tested[shard.start : shard.stop]
+                answers, lost = await ask(speaker, model.name, asked, answer_prefix, config.max_tokens, run.progress)
+                write_shard(run.folder, shard, answers, ChoiceAnswer, lost)
 
-async def _at_endpoint(
-    base_url: str,
-    model: Served,
-    template: Template,
-    tested: Sequence[Question],
-    prefix: str,
-    config: Accuracy,
-    progress: Progress,
-) -> tuple[list[ChoiceAnswer], list[Dropped]]:
-    async with Api(Address(base_url, model.name)) as api:
-        return await ask(chooser(api, model, template), model.name, tested, prefix, config.max_tokens, progress)
+    if todo:
+        base_url = endpoints.up([model])
+        asyncio.run(ask_the_rest(base_url))
+        endpoints.down(base_url)
+    return _outcome(run, model, questions)
 
 
 async def ask(
@@ -190,15 +180,19 @@ def _share(values: Iterable[float], config: Bootstrap, seed: int) -> Interval:
     return ratio_interval(each, [1.0] * len(each), config.confidence, config.resamples, seed)
 
 
-def _outcome(
-    run: StageRun, config: Accuracy, seed: int, questions: Sequence[Question], sizes: dict[str, int]
-) -> Outcome:
+def _outcome(run: StageRun, model: Served, questions: Sequence[Question]) -> Outcome:
     rows, digest, dropped = summary(run.folder, ChoiceAnswer)
-    *students, majority = scores(list(rows_of(run.folder, ChoiceAnswer)), questions, config, seed)
+    answers, majority = list(rows_of(run.folder, ChoiceAnswer)), by_majority(questions)
     facts = {
-        "accuracy": {s.model: {"text": s.text.mean, "likelihood": s.likelihood.mean} for s in students},
-        "majority": majority.text.mean,
-        "questions": majority.rows,
-        "parameters": sizes,
+        "accuracy": {"text": _mean(map(_by_text, answers)), "likelihood": _mean(map(_by_likelihood, answers))},
+        "majority": _mean(majority),
+        "questions": len(majority),
+        "parameters": parameter_count(model.folder),
     }
     return Outcome(rows, digest, dropped, facts=facts)
+
+
+def _mean(values: Iterable[bool]) -> float | None:
+    """None where nobody answered."""
+    each = list(values)
+    return fmean(each) if each else None

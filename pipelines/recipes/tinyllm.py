@@ -4,7 +4,7 @@ Knows which stage feeds which, and which settings enter each stage's key. Builds
 
     questions ─┬─► rationale_tasks ─► rationales_NAME (written) ─┬─► rationales ─► examples ─► student_init ─► student
                ├─► rationales_NAME (given) ──────────────────────┘                                  │             │
-               └─► accuracy ◄───────────────────────────────────────────────────────────────────────┴─────────────┘
+               └─► accuracy_before, accuracy ◄──────────────────────────────────────────────────────┴─────────────┘
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from pipelines.train import choices, likeliest, student
 from pipelines.train.examples import STAGE as EXAMPLES
 from serving import accuracy
 from serving.endpoints import Served
-from serving.faculty import ClusterFaculty
+from serving.faculty import ClusterFaculty, number_format
 
 
 def stages(recipe: TinyLLM, faculty: ClusterFaculty) -> list[Stage]:
@@ -37,7 +37,8 @@ def stages(recipe: TinyLLM, faculty: ClusterFaculty) -> list[Stage]:
     shown = own.examples(asked, explained[-1] if explained else None)
     first = made.first(shown)
     trained = made.trained("student", recipe.training, shown, [], first[-1])
-    return [asked, *explained, shown, *first, trained, own.accuracy(asked, first[0], trained)]
+    before, after = own.accuracy(asked, first[0], accuracy.BEFORE), own.accuracy(asked, trained, accuracy.AFTER)
+    return [asked, *explained, shown, *first, before, trained, after]
 
 
 class _Builder:
@@ -152,23 +153,22 @@ class _Builder:
         inputs = {"questions": asked, **({"rationales": kept} if kept else {})}
         return Stage(EXAMPLES, 5, content, inputs, run)
 
-    def accuracy(self, asked: Stage, first: Stage, trained: Stage) -> Stage:
+    def accuracy(self, asked: Stage, model: Stage, name: str) -> Stage:
+        """One model's answers; before training they are the same for all recipes that start from it."""
         config, learn, prefix = self._recipe.evaluate, self._recipe.student.learn, self._recipe.rationales.answer_prefix
+        engine = self._recipe.student.engine
         content = {
-            **config.model_dump(mode="json"),
+            "model": name,
+            "max_tokens": config.max_tokens,
             "prefix": prefix,
             "template": learn.template,
-            "seed": self._recipe.seed,
+            "engine": number_format(engine),
         }
 
         def run(stage: StageRun) -> Outcome:
-            models = [self._served(accuracy.BEFORE, stage, "init"), self._served(accuracy.AFTER, stage, "student")]
-            seed, endpoints = self._recipe.seed, self._faculty.endpoints
-            return accuracy.run(config, seed, prefix, endpoints, models, learn.template, stage)
+            done = stage.inputs["model"]
+            served = Served(name, student.model_of(done), done.manifest["digest"], engine)
+            return accuracy.run(config, prefix, self._faculty.endpoints, served, learn.template, stage)
 
-        inputs = {"questions": asked, "init": first, "student": trained}
-        return Stage(accuracy.STAGE, 1, content, inputs, run, "student before and after")
-
-    def _served(self, name: str, stage: StageRun, role: str) -> Served:
-        done = stage.inputs[role]
-        return Served(name, student.model_of(done), done.manifest["digest"], self._recipe.student.engine)
+        inputs = {"questions": asked, "model": model}
+        return Stage(accuracy.STAGES[name], 1, content, inputs, run, kind=accuracy.STAGE)

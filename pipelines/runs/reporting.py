@@ -141,7 +141,7 @@ def _headline(
     closed: float | None,
 ) -> tuple[data.Headline, ...]:
     cards = []
-    if choices:
+    if len(choices) == 3:
         before, after, majority = (f"{s.likeliest.mean:.1%}" for s in choices)
         detail = f"right by the likeliest choice; {before} before, {majority} by the commonest answer"
         cards.append(data.Headline("accuracy", after, detail))

@@ -27,11 +27,10 @@ def scores(done: dict[str, Done], recipe: AnyRecipe) -> tuple[data.ModelScore, .
 
 def choices(done: dict[str, Done], recipe: AnyRecipe) -> tuple[data.ChoiceScore, ...]:
     """Right answers of student before, student, and whoever always gives the commonest answer."""
-    if not isinstance(recipe, TinyLLM) or accuracy.STAGE not in done:
+    if not isinstance(recipe, TinyLLM) or not (asked := _choosers(done)):
         return ()
-    rows = list(rows_of(done[accuracy.STAGE].folder, ChoiceAnswer))
     questions = list(rows_of(done["questions"].folder, Question))
-    sizes = done[accuracy.STAGE].manifest["facts"]["parameters"]
+    sizes = {name: stage.manifest["facts"]["parameters"] for name, stage in asked.items()}
     return tuple(
         data.ChoiceScore(
             NAMES.get(s.model, "majority class"),
@@ -40,16 +39,13 @@ def choices(done: dict[str, Done], recipe: AnyRecipe) -> tuple[data.ChoiceScore,
             sizes.get(s.model),
             s.rows,
         )
-        for s in accuracy.scores(rows, questions, recipe.evaluate, recipe.seed)
+        for s in accuracy.scores(_chosen(done), questions, recipe.evaluate, recipe.seed)
     )
 
 
 def gained(done: dict[str, Done], recipe: TinyLLM) -> str:
     """What training brought, in words; "" where too little was answered."""
-    if accuracy.STAGE not in done:
-        return ""
-    rows = list(rows_of(done[accuracy.STAGE].folder, ChoiceAnswer))
-    found = accuracy.gain(rows, recipe.evaluate, recipe.seed)
+    found = accuracy.gain(_chosen(done), recipe.evaluate, recipe.seed)
     if found is None:
         return ""
     told = [
@@ -58,6 +54,15 @@ def gained(done: dict[str, Done], recipe: TinyLLM) -> str:
         for way, each in (("likeliest choice", found.likelihood), ("written", found.text))
     ]
     return f"Accuracy after training minus before, on the same questions: {', '.join(told)}."
+
+
+def _choosers(done: dict[str, Done]) -> dict[str, Done]:
+    """The finished stages in which a model was asked, by the model's name."""
+    return {model: done[stage] for model, stage in accuracy.STAGES.items() if stage in done}
+
+
+def _chosen(done: dict[str, Done]) -> list[ChoiceAnswer]:
+    return [row for stage in _choosers(done).values() for row in rows_of(stage.folder, ChoiceAnswer)]
 
 
 def closed(done: dict[str, Done]) -> float | None:

@@ -89,11 +89,12 @@ def test_every_task_is_learnt_and_told_apart(ran: api.Ran) -> None:
 
 def test_students_are_asked_through_their_endpoints(ran: api.Ran) -> None:
     tested = {q.id for q in rows_of(folder_of(ran, "questions"), Question) if q.part == "test"}
-    answers = list(rows_of(folder_of(ran, "accuracy"), ChoiceAnswer))
-    for name in ("student-before", "student"):
-        assert {a.question_id for a in answers if a.model == name} == tested
-    assert all(0 <= a.likeliest < 3 for a in answers)
-    assert facts_of(ran, "accuracy")["questions"] == TEST
+    for stage, model in (("accuracy_before", "student-before"), ("accuracy", "student")):
+        answers = list(rows_of(folder_of(ran, stage), ChoiceAnswer))
+        assert {a.question_id for a in answers} == tested
+        assert {a.model for a in answers} == {model}
+        assert all(0 <= a.likeliest < 3 for a in answers)
+        assert facts_of(ran, stage)["questions"] == TEST
 
 
 def test_a_second_run_starts_nothing_and_the_report_tells_accuracy(ran: api.Ran, recipe: Path) -> None:

@@ -40,7 +40,7 @@ def keys(data: dict[str, Any]) -> dict[str, str]:
 
 
 def test_stages_follow_the_sources(data: dict[str, Any]) -> None:
-    end = ["examples", "student_init", "student", "accuracy"]
+    end = ["examples", "student_init", "accuracy_before", "student", "accuracy"]
     given, asked = ["questions", "rationales_file"], ["rationale_tasks", "rationales_main", "rationales"]
     assert list(keys(data)) == [*given, *asked, *end]
     data["rationales"]["sources"]["main"]["weight"] = 0  # as if it were not there

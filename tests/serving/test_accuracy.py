@@ -11,6 +11,7 @@ from api_server import ApiServer, Asked, Wire, says
 
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Accuracy, Engine, Learn
+from pipelines.core.errors import UserError
 from pipelines.core.parts import dropped_of, rows_of, write_rows
 from pipelines.core.progress import Progress
 from pipelines.core.records import ChoiceAnswer, Completion, Conversation, Dropped, Part, Question
@@ -19,6 +20,7 @@ from pipelines.core.storage import Folder
 from pipelines.generate.teacher import Request, RequestFailed
 from pipelines.train.choices import source_of
 from pipelines.train.examples import of_conversation
+from serving import accuracy
 from serving.accuracy import AFTER, BEFORE, MAJORITY, STAGE, ask, by_majority, gain, run, scores
 from serving.api import Address, Api
 from serving.choosing import chooser
@@ -117,32 +119,34 @@ class AtServer:
     def __init__(self, url: str) -> None:
         self._url = url
         self.started: list[str] = []
-        self.up: list[str] = []
+        self.ended: list[str] = []
 
-    def start(self, models: list[Served]) -> str:
+    def up(self, models: list[Served]) -> str:
         self.started += [model.name for model in models]
-        self.up += [model.name for model in models]
         return self._url
 
-    def wait(self, base_url: str) -> None:
-        assert self.up
-
     def down(self, base_url: str) -> None:
-        self.up.pop(0)
+        self.ended.append(base_url)
+
+
+Asks = Callable[[], tuple[Outcome, StageRun, AtServer]]
 
 
 @pytest.fixture
-def asked_of(
-    server: ApiServer, tiny_t5: Path, runs: Folder, stage_run: Callable[..., StageRun]
-) -> Callable[..., tuple[Outcome, StageRun, AtServer]]:
-    """Runs the stage with these students of four questions, at the test's server."""
+def asks(server: ApiServer, tiny_t5: Path, runs: Folder, stage_run: Callable[..., StageRun]) -> Asks:
+    """Runs the stage with a student and four questions, at the test's server, two at a time."""
     write_rows(runs.child("questions"), QUESTIONS, Question)
 
-    def make(*names: str) -> tuple[Outcome, StageRun, AtServer]:
+    def make() -> tuple[Outcome, StageRun, AtServer]:
         endpoints: Any = AtServer(server.url)
-        models = [Served(name, tiny_t5, name, Engine()) for name in names]
         stage = stage_run(STAGE, questions=runs.child("questions"))
-        return run(CONFIG, 17, PREFIX, endpoints, models, "bare", stage), stage, endpoints
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(accuracy, "SHARD_ROWS", 2)
+            return (
+                run(CONFIG, PREFIX, endpoints, Served(AFTER, tiny_t5, "d", Engine()), "bare", stage),
+                stage,
+                endpoints,
+            )
 
     return make
 
@@ -154,32 +158,39 @@ def chooses(asked: Asked) -> Wire:
     return says("red")
 
 
-def test_each_student_is_asked_once_and_its_endpoint_goes(
-    server: ApiServer, asked_of: Callable[..., tuple[Outcome, StageRun, AtServer]]
-) -> None:
+def test_a_student_is_asked_once_and_its_endpoint_goes(server: ApiServer, asks: Asks) -> None:
     server.behave = chooses
-    outcome, stage, endpoints = asked_of(BEFORE, AFTER)
-    assert (endpoints.started, endpoints.up) == ([BEFORE, AFTER], [])
-    assert (outcome.rows, outcome.dropped, len(server.asked)) == (8, {}, 16)
+    outcome, stage, endpoints = asks()
+    assert (endpoints.started, endpoints.ended) == ([AFTER], [server.url])
+    assert (outcome.rows, outcome.dropped, len(server.asked)) == (4, {}, 8)
     rows = list(rows_of(stage.folder, ChoiceAnswer))
-    assert {(r.model, r.written, r.likeliest) for r in rows} == {(BEFORE, 0, 2), (AFTER, 0, 2)}
-    assert outcome.facts["accuracy"] == {name: {"text": 0.25, "likelihood": 0.5} for name in (BEFORE, AFTER)}
+    assert {(r.model, r.written, r.likeliest) for r in rows} == {(AFTER, 0, 2)}
+    assert outcome.facts["accuracy"] == {"text": 0.25, "likelihood": 0.5}
     assert (outcome.facts["majority"], outcome.facts["questions"]) == (0.5, 4)
-    assert outcome.facts["parameters"][AFTER] > 1000
-    again, _, endpoints = asked_of(BEFORE, AFTER)
-    assert (again, endpoints.started, len(server.asked)) == (outcome, [], 16)
+    assert outcome.facts["parameters"] > 1000
+    again, _, endpoints = asks()
+    assert (again, endpoints.started, len(server.asked)) == (outcome, [], 8)
 
 
-def test_a_rerun_asks_only_who_has_not_answered(
-    server: ApiServer, asked_of: Callable[..., tuple[Outcome, StageRun, AtServer]]
-) -> None:
-    server.behave = chooses
-    asked_of(BEFORE)
-    server.behave = lambda asked: Wire(400, b"no") if asked.body.get("prompt") == refused else chooses(asked)
-    refused = next(asked.prompt for asked in server.asked if "prompt" in asked.body)
-    outcome, stage, endpoints = asked_of(BEFORE, AFTER)
-    assert endpoints.started == [AFTER]
-    assert (outcome.rows, outcome.dropped) == (7, {"request failed": 1})
+def test_a_rerun_asks_only_what_is_missing(server: ApiServer, asks: Asks) -> None:
+    def ends_after_the_first_two(asked: Asked) -> Wire:
+        return chooses(asked) if len(server.asked) <= 4 else Wire(401, b"no")
+
+    server.behave = ends_after_the_first_two
+    with pytest.raises(UserError):
+        asks()
+    before = len(server.asked)
+    refused: list[str] = []
+
+    def refuses_one(asked: Asked) -> Wire:
+        if "prompt" in asked.body and not refused:
+            refused.append(asked.prompt)
+        return Wire(400, b"no") if asked.body.get("prompt") in refused else chooses(asked)
+
+    server.behave = refuses_one
+    outcome, stage, _ = asks()
+    assert len(server.asked) - before == 3  # two questions, one of which is not asked on
+    assert (outcome.rows, outcome.dropped) == (3, {"request failed": 1})
     (dropped,) = dropped_of(stage.folder)
     assert dropped.detail == f"{AFTER}: 400: no"
 
