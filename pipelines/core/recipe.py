@@ -166,6 +166,11 @@ class TinyLLM(Recipe):
             raise ValueError("student.signals and student.on_policy are for other methods; here teachers give words")
         if student.learn.method != "sft" or student.learn.prompt_weight:
             raise ValueError("student.learn: here a student learns answers and rationales only; use `method: sft`")
+        if self.evaluate.max_tokens >= student.engine.max_model_len:
+            raise ValueError(
+                f"evaluate.max_tokens ({self.evaluate.max_tokens}) leaves no room for a question in "
+                f"student.engine.max_model_len ({student.engine.max_model_len})"
+            )
         _check_student(student, self.teachers)
         return self
 

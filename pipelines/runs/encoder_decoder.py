@@ -64,5 +64,7 @@ def _refused(recipe: StudentRecipe, student: Header) -> Iterator[str]:
         yield "student.train.neftune_alpha: noise is for causal models only; drop it"
     if train.frozen_layers:
         yield "student.train.frozen_layers: it is for models with one stack of layers; freeze_embeddings, or use lora"
+    if recipe.student.engine.quantization or recipe.student.engine.gpus > 1:
+        yield "student.engine: quantization and several GPUs are vLLM's, which runs no such model; drop them"
     if train.max_length > (most := student.get("max_position_embeddings", train.max_length)):
         yield f"student.train.max_length: {train.max_length} is more than the {most} positions that the model has"

@@ -99,6 +99,7 @@ def test_a_shipped_recipe_plans_with_nothing_but_what_ships(name: str, model: Pa
         ),
         ("student", {"learn": {"method": "im"}}, "answers and rationales only"),
         ("student", {"signals": "main"}, "here teachers give words"),
+        ("evaluate", {"max_tokens": 4096}, "leaves no room for a question"),
         ("rationales", {"sources": {"main": {"teacher": "nobody"}}}, "sources.main.teacher names 'nobody'"),
         ("rationales", {"sources": {"main": {"teacher": "main", "prefix": "predict: "}}}, "must differ"),
         ("rationales", {"in_context": {"worked": "main"}}, "no source of kind released or file"),
@@ -107,6 +108,6 @@ def test_a_shipped_recipe_plans_with_nothing_but_what_ships(name: str, model: Pa
     ],
 )
 def test_what_does_not_meet_is_refused(data: dict[str, Any], section: str, change: dict[str, Any], words: str) -> None:
-    data[section] |= change
+    data[section] = data.get(section, {}) | change
     with pytest.raises(ValidationError, match=words):
         recipe_of(data)

@@ -79,6 +79,7 @@ def test_its_size_is_that_of_its_weights(data: dict[str, Any], tiny_bart: Path) 
             "kind: 'random' is for models with one stack",
         ),
         ({"learn": {}}, "has no chat template"),
+        ({"engine": {"quantization": "fp8"}}, "quantization and several GPUs are vLLM's"),
         (
             {"train": {"losses": {"kd": 1.0}, "kd": {"source": "online"}}, "signals": "causal"},
             "signals names 'causal'.*do not read alike",
