@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.report import charts
-from pipelines.report.data import FunnelRow, Interval, LossPoint, Report, to_json
+from pipelines.report.data import ChoiceScore, FunnelRow, Interval, LossPoint, Report, to_json
 from pipelines.report.markdown import markdown
 from pipelines.report.page import html
 from pipelines.report.words import duration, figure, gap_words, percent, thinned, when
@@ -215,3 +215,19 @@ def test_a_teacher_without_likelihood_and_size_has_dashes_for_them(report: Repor
     assert re.sub(r"\s*<[^>]+>\s*", "|", row).count("|–|") == 2
     table = [" ".join(line.split()) for line in summary(shown).splitlines()]
     assert "teacher - 0.251 3.1% -" in table
+
+
+def test_accuracy_stands_in_place_of_losses(report: Report) -> None:
+    choices = (
+        ChoiceScore("student before", Interval(0.0, 0.0, 0.01), Interval(0.31, 0.26, 0.36), 135_000_000, 400),
+        ChoiceScore("student", Interval(0.35, 0.30, 0.40), Interval(0.36, 0.31, 0.41), 135_000_000, 400),
+        ChoiceScore("majority class", None, Interval(0.27, 0.23, 0.31), None, 400),
+    )
+    chosen = replace(report, choices=choices, scores=(), gap_closed=None)
+    text, page = markdown(chosen), html(chosen)
+    assert "## Accuracy" in text
+    assert "Before, after, teacher" not in text + page
+    assert "| majority class | – | 0.270 \\[0.230, 0.310\\] | – | 400 |" in text
+    assert "400 multiple-choice questions" in page
+    assert page.count("Accuracy, likeliest choice") == 1
+    assert "36 %" in page
