@@ -8,7 +8,9 @@ parts on local disk. The first table holds the rows per actor and adds actors, t
 `--actors`) and adds rows. Flat is good: then only the engines set the pace.
 
 The latency keeps this machine's cores from being what is measured: by what a row costs here in CPU seconds, the most
-actors would keep them busy for `--busy` of the time. It is the same for all lines. How busy they really were, with all
+actors would keep them busy for `--busy` of the time. It is the same for all lines, but for those of so many rows that
+the pool cuts larger shards: as an actor then has more rows under way, it is longer by as much, and no line could be
+faster than another. How busy they really were, with all
 that ran here, stands in each line; one above 60 % says nothing of the pool. Rates and shares are of the time between
 the first and the last committed shard; memory is the driver's own, before and at its highest.
 """
@@ -87,7 +89,8 @@ def _latency(tokenizer: ChatTokenizer, actors: int, busy: float) -> float:
 def _measured(tokenizer: ChatTokenizer, latency: float, actors: int, rows: int) -> str:
     with tempfile.TemporaryDirectory() as home:
         run, progress = _prepared(Folder(home), rows), Timed(out=io.StringIO())
-        make = partial(FakeTeacher, TEACHER.digest, tokenizer, latency)
+        larger = (run.shards[0].stop - run.shards[0].start) / parts.SHARD_ROWS
+        make = partial(FakeTeacher, TEACHER.digest, tokenizer, latency * larger)
         with _memory() as seen:
             run_on_pool(run, make, Pool(min=actors, max=actors), {"num_cpus": 0.01}, progress, watchdog_s=600)
         busy, seconds = psutil.cpu_percent() / 100, time.monotonic() - progress.began
