@@ -239,6 +239,29 @@ def show_tokens(
 
 
 @app.command()
+def probe(
+    run: RunArg,
+    rows: Annotated[str, typer.Option("--rows", metavar="FILE", help="JSON lines of {instruction, response}.")],
+    out: Annotated[str, typer.Option("--out", metavar="FILE", help="Where scores go, a JSON line for each row.")],
+    method: Annotated[str, typer.Option("--method", help="exact, or first_order.")] = "first_order",
+    runs: RunsOption = "runs",
+    set_: SetOption = None,
+    address: AddressOption = None,
+) -> None:
+    """Score rows of your own: how much would each help a run's student? Run it again to go on where it was."""
+    from pipelines.runs import api
+    from pipelines.runs import probe as probing
+
+    recipe, _, stages = api.open_run(run, runs, set_ or [])
+    told = probing.score(recipe, stages, rows, method, out, runs, address, Progress(Budget()))
+    typer.echo(
+        f"{told.scored:,} rows scored in {out}, {sum(told.dropped.values()):,} dropped ({_counts(told.dropped)})"
+    )
+    if told.agreement:
+        typer.echo(told.agreement)
+
+
+@app.command()
 def doctor() -> None:
     """Say what this machine has and what is missing."""
     from pipelines.runs import doctor as examination

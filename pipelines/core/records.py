@@ -151,6 +151,26 @@ class HeldOutLoss:
     tokens: int  # how many those are
 
 
+InfluenceMethod = Literal["exact", "first_order"]
+
+
+@dataclass(frozen=True, slots=True)
+class Influence:
+    """How much a step on one row alone helped one student. Maker: a probe. Readers: who chooses rows, report.
+
+    Losses are those of a reference set, in nats. Of `first_order` the loss after the step is what the estimate says.
+    """
+
+    id: str
+    row_id: str
+    method: InfluenceMethod
+    influence: float  # null_step - after: above 0 the row lowered the loss
+    before: float
+    after: float  # a step on this row
+    null_step: float  # after a step without news, which the optimizer's moments alone make: the baseline
+    noise: float  # how far from 0 rounding alone may bring an influence; 0 where no loss is measured for each row
+
+
 Part = Literal["train", "test"]
 
 
@@ -254,6 +274,7 @@ Record = (
     | SoftTargets
     | EvalAnswer
     | HeldOutLoss
+    | Influence
     | Question
     | RationaleTask
     | Rationale

@@ -36,7 +36,7 @@ def content_key(name: str, source: Source) -> str:
     path = _path(source)
     if path.is_dir() and is_imported(str(path)):
         return str(open_imported(str(path))[0]["digest"])
-    _format(name, source, path)
+    _format(f"data.sources.{name}", source, path)
     files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file())
     return key_of(*[[f.name, file_digest(f)] for f in files])
 
@@ -76,8 +76,8 @@ def split_sources(data: Data, seed: int) -> dict[Split, dict[str, Rows]]:
     halves: dict[Split, dict[str, Rows]] = {"train": {}, "held_out": {}}
     first_in: dict[str, str] = {}
     for name, source in data.sources.items():
-        rows, dropped = _read(name, source)
-        rows = [row for row in rows if source.where.items() <= json.loads(row.extra).items()]
+        rows, dropped = _read(f"data.sources.{name}", source)
+        rows = _wanted(rows, source)
         kept = [row for row in rows if first_in.setdefault(_prompt(row), name) == name]
         dropped += [_twice(row, first_in[_prompt(row)]) for row in rows if first_in[_prompt(row)] != name]
         prompts = sorted({_prompt(row) for row in kept}, key=lambda prompt: key_of("split", seed, prompt))
@@ -95,31 +95,41 @@ def split_sources(data: Data, seed: int) -> dict[Split, dict[str, Rows]]:
     return halves
 
 
+def drawn(key: str, source: Source, seed: int) -> list[Conversation]:
+    """The good rows of the source under this key of the recipe, as many as it is to have."""
+    rows, _ = _read(key, source)
+    return nsmallest(source.limit or len(rows), _wanted(rows, source), key=lambda row: key_of("limit", seed, row.id))
+
+
+def _wanted(rows: list[Conversation], source: Source) -> list[Conversation]:
+    return [row for row in rows if source.where.items() <= json.loads(row.extra).items()]
+
+
 def _twice(row: Conversation, first: str) -> Dropped:
     return Dropped(row.id, TRAIN, "in two sources", row.turns[0], f"its prompt is in {first} too")
 
 
-def _read(name: str, source: Source) -> Rows:
+def _read(key: str, source: Source) -> Rows:
     path = _path(source)
     if path.is_dir() and is_imported(str(path)):
         return list(open_imported(str(path))[1]), []
-    return read_file(str(path), _format(name, source, path))
+    return read_file(str(path), _format(key, source, path))
 
 
 def _path(source: Source) -> Path:
     return SEED_TASKS if source.path == "builtin" else Path(source.path).expanduser()
 
 
-def _format(name: str, source: Source, path: Path) -> ImportFormat:
+def _format(key: str, source: Source, path: Path) -> ImportFormat:
     """How a source's rows are read. UserError where that cannot be told."""
     if not path.exists():
         raise UserError(
-            f"data.sources.{name}.path: there is no file or folder {source.path!r}; give a file, a folder that "
+            f"{key}.path: there is no file or folder {source.path!r}; give a file, a folder that "
             "`tutelage import` made, or 'builtin'"
         )
     found = source.format or ("self-instruct" if source.path == "builtin" else format_of(path))
     if found not in get_args(ImportFormat):
-        raise UserError(f"data.sources.{name}: {path.name} looks like no format that is known; name its `format`")
+        raise UserError(f"{key}: {path.name} looks like no format that is known; name its `format`")
     return cast(ImportFormat, found)
 
 

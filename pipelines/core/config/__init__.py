@@ -29,6 +29,7 @@ from pipelines.core.config.evaluation import (
     Bootstrap,
     Evaluate,
 )
+from pipelines.core.config.probing import Normalise, Probe, Probing, SelfCheck
 from pipelines.core.config.rationales import (
     RATIONALE,
     RATIONALE_FILTERS,
@@ -97,10 +98,13 @@ __all__ = [
     "LoRA",
     "LocalTeacher",
     "Method",
+    "Normalise",
     "OnPolicy",
     "OwnAnswers",
     "Pool",
     "Price",
+    "Probe",
+    "Probing",
     "PrunedStudent",
     "Questions",
     "RandomStudent",
@@ -114,6 +118,7 @@ __all__ = [
     "Sampling",
     "Seeds",
     "Select",
+    "SelfCheck",
     "Source",
     "SplitSeeds",
     "Strict",

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from pipelines.core.config.base import Sampling, Strict
+from pipelines.core.config.probing import Probe
 from pipelines.core.config.teachers import Engine, Pool
 from pipelines.core.config.training import Loss, Train
 
@@ -146,12 +147,21 @@ class Student(Strict):
     engine: Engine = Engine()
     train: Train = Train()
     on_policy: OnPolicy | None = None
+    probe: Probe | None = Field(None, description="the student is asked which rows would help it; needs train.warm")
 
     @property
     def trainings(self) -> dict[str, Train]:
         """How it is trained, in this order, by the recipe's key."""
         rounds = {} if self.on_policy is None else {"student.on_policy.train": self.on_policy.train}
         return {"student.train": self.train, **rounds}
+
+    @model_validator(mode="after")
+    def _moments_to_probe(self) -> Self:
+        if self.probe and not self.train.warm:
+            raise ValueError("probe starts from AdamW's moments, which training leaves with `train: {warm: true}`")
+        if self.probe and self.on_policy:
+            raise ValueError("probe is of the student that train leaves, and on_policy trains on; drop one of the two")
+        return self
 
     @model_validator(mode="after")
     def _gaps_to_refit(self) -> Self:

@@ -1,0 +1,43 @@
+"""How the influence of single rows on a student is measured (arXiv 2410.14208)."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipelines.core.config.base import Strict
+from pipelines.core.config.data import Source
+from pipelines.core.records import InfluenceMethod
+
+Normalise = Literal["global_token", "per_example"]
+
+
+class SelfCheck(Strict):
+    """With `first_order` some of the rows are measured exactly, too, and the two are compared."""
+
+    rows: int = Field(64, ge=8, le=10_000, description="drawn by the seed; all where there are fewer")
+    spearman: float = Field(0.9, gt=0, le=1, description="the least rank correlation that raises no doubt")
+
+
+class Probing(Strict):
+    """One optimizer step on each row from the student's last state, and what it does to the loss on a reference set."""
+
+    method: InfluenceMethod = Field(
+        "first_order", description="the loss measured after each row's step, or told by its slope, without such a pass"
+    )
+    normalise: Normalise = Field(
+        "global_token", description="the reference loss: mean over all tokens, or mean of the examples' means"
+    )
+    check_every: int = Field(
+        64, ge=1, description="exact rows; then the restored student must give the loss that it gave at first"
+    )
+    self_check: SelfCheck = SelfCheck()
+
+
+class Probe(Probing):
+    """What a student is to be good at, for `tutelage probe` to measure single rows by."""
+
+    reference: Source
+    evaluated_too: bool = Field(
+        False,
+        description="to reproduce arXiv 2410.14208's released code: prompts that are evaluated on may be among them",
+    )

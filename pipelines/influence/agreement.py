@@ -1,0 +1,79 @@
+"""Whether an estimate of influence may stand for the measured one: ranks, values and signs compared.
+
+Knows numbers, and how to have a sample of rows measured again. Does not know steps or losses.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.core.config import SelfCheck
+from pipelines.core.records import Influence, TrainExample
+from pipelines.influence.probe import Probe
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of an estimate with what it estimates."""
+
+    rows: int
+    spearman: float
+    pearson: float
+    same_sign: float  # share of the rows
+
+    def in_words(self, threshold: float) -> str:
+        """The figures, and what is to be said where they are too low."""
+        told = f"Spearman {self.spearman:.3f}, Pearson {self.pearson:.3f}, the same sign in {self.same_sign:.0%}"
+        return f"{self.rows} rows measured both ways: {told}" + (
+            f"\n{doubt}" if (doubt := self.doubt(threshold)) else ""
+        )
+
+    def doubt(self, threshold: float) -> str:
+        """What is to be said of a Spearman correlation below the threshold; "" above it."""
+        if self.spearman >= threshold:
+            return ""
+        return (
+            f"first_order does not stand for exact here: over {self.rows} rows measured both ways Spearman is "
+            f"{self.spearman:.3f}, below {threshold:g} (Pearson {self.pearson:.3f}, the same sign in "
+            f"{self.same_sign:.0%}); use `method: exact`, or a student trained with a lower learning_rate"
+        )
+
+
+def self_check(
+    probe: Probe, examples: Sequence[TrainExample], estimated: Sequence[Influence], config: SelfCheck, seed: int
+) -> Agreement:
+    """Some of the estimated rows measured exactly. Which ones, the seed decides, and not the rows' order."""
+    by_row = {estimate.row_id: estimate.influence for estimate in estimated}
+    judged = sorted((example for example in examples if example.id in by_row), key=lambda example: example.id)
+    drawn = random.Random(f"{seed}/self-check").sample(judged, min(config.rows, len(judged)))
+    exact = [found for found in map(probe.exact, drawn) if isinstance(found, Influence)]
+    return agreement([by_row[found.row_id] for found in exact], [found.influence for found in exact])
+
+
+def agreement(estimated: Sequence[float], measured: Sequence[float]) -> Agreement:
+    """The three figures of two lists over the same rows."""
+    a_R, b_R = np.asarray(estimated, dtype=float), np.asarray(measured, dtype=float)
+    same_R = np.sign(a_R) == np.sign(b_R)
+    return Agreement(len(a_R), spearman(a_R, b_R), pearson(a_R, b_R), float(same_R.sum() / max(1, len(same_R))))
+
+
+def pearson(a_R: NDArray[np.float64], b_R: NDArray[np.float64]) -> float:
+    """Linear correlation; 0 where one of the two does not vary, so that nothing can be told."""
+    if len(a_R) < 2 or np.ptp(a_R) == 0 or np.ptp(b_R) == 0:
+        return 0.0
+    return float(np.corrcoef(a_R, b_R)[0, 1])
+
+
+def spearman(a_R: NDArray[np.float64], b_R: NDArray[np.float64]) -> float:
+    """Correlation of ranks."""
+    return pearson(ranks(a_R), ranks(b_R))
+
+
+def ranks(values_R: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ranks from 1; equal values share the mean of theirs."""
+    _, which_R, sizes = np.unique(values_R, return_inverse=True, return_counts=True)
+    means = sizes.cumsum() - (sizes - 1) / 2
+    return np.asarray(means[which_R])

@@ -1,0 +1,136 @@
+"""A student as its training left it, for one more step at a time: weights, AdamW's moments, and the way back.
+
+Knows the folders `model/` and `warm/` of a student's stage, and AdamW (arXiv 1711.05101, algorithm 2). Does not know
+examples or losses, nor what a step is for. With gradient g, moments m and v, and t - 1 steps done:
+
+    m' = β1·m + (1 - β1)·g        v' = β2·v + (1 - β2)·g²
+    Δθ = -lr · ( m'/(1 - β1^t) / (√(v'/(1 - β2^t)) + ε) + decay·θ )
+
+Nothing is clipped, as a probe's step is not (arXiv 2410.14208): a row's effect is asked for, whatever its size.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from pipelines.core.errors import UserError
+from pipelines.train.attention import load
+from pipelines.train.job import MODEL
+from pipelines.train.keep import WARM
+
+_KINDS = ("masters", "exp_avg", "exp_avg_sq")
+_AGAIN = "train the student with `student.train.warm: true`"
+
+Gradients = Mapping[str, Tensor]  # by the parameter's name in the model
+Deltas = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """The optimizer's settings, and how many steps it has made."""
+
+    lr: float
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    steps_done: int
+
+
+class Warm:
+    """A model in fp32 whose trained weights are the masters, and all that one more step needs.
+
+    With P the trained weights in fp32, 3·P stay: weights and two moments. A step's gradient and deltas take P each,
+    and so do the weights that are kept aside while deltas are applied: 6·P at most.
+    """
+
+    def __init__(self, model: Any, optimizer: AdamW, first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:
+        """`first` and `second` are the moments m and v of every weight that is trained; the others stay as they are."""
+        self.model, self.optimizer = model, optimizer
+        self._first, self._second = first, second
+        self.trained: dict[str, Tensor] = {}
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in first)
+            if name in first:
+                self.trained[name] = parameter
+        assert self.trained.keys() == first.keys() == second.keys(), "moments of weights that the model does not have"
+
+    @classmethod
+    def read(cls, stage: Path, device: torch.device | str = "cpu") -> "Warm":
+        """Of a student's finished stage. The model is in evaluation mode: a probe draws no dropout."""
+        optimizer = _settings(stage / WARM)
+        masters, first, second = _tensors(stage / WARM, device)
+        model = load(stage / MODEL, torch.float32).to(device)
+        parameters = dict(model.named_parameters())
+        for name, master in masters.items():
+            if name not in parameters or parameters[name].shape != master.shape:
+                raise UserError(f"{stage}: {MODEL}/ and {WARM}/ are of two students, as {name} shows; {_AGAIN}")
+            with torch.no_grad():
+                parameters[name].copy_(master)
+        return cls(model, optimizer, first, second)
+
+    def step(self, gradients: Gradients | None) -> Deltas:
+        """Δθ of one further step, which is not made. None is the null step, that the moments alone make: g = 0."""
+        return {name: self.delta(name, None if gradients is None else gradients[name]) for name in self.trained}
+
+    def delta(self, name: str, gradient: Tensor | None) -> Tensor:
+        """Δθ of one parameter, in its shape."""
+        settings = self.optimizer
+        (beta1, beta2), t = settings.betas, settings.steps_done + 1
+        first, second = beta1 * self._first[name], beta2 * self._second[name]
+        if gradient is not None:
+            first.add_(gradient, alpha=1 - beta1)
+            second.addcmul_(gradient, gradient, value=1 - beta2)
+        root = second.div_(1 - beta2**t).sqrt_().add_(settings.eps)
+        direction = first.div_(1 - beta1**t).div_(root)
+        return direction.add_(self.trained[name].detach(), alpha=settings.weight_decay).mul_(-settings.lr)
+
+    @contextmanager
+    def applied(self, deltas: Deltas) -> Iterator[None]:
+        """The weights moved by these deltas, and then the very same bits as before.
+
+        They are put back from a copy: (θ + Δ) - Δ is θ in exact arithmetic only.
+        """
+        kept = {name: self.trained[name].detach().clone() for name in deltas}
+        try:
+            with torch.no_grad():
+                for name, delta in deltas.items():
+                    self.trained[name].add_(delta)
+            yield
+        finally:
+            with torch.no_grad():
+                for name, value in kept.items():
+                    self.trained[name].copy_(value)
+
+
+def _settings(warm: Path) -> AdamW:
+    lacking = [file for file in ("optimizer.json", *map(_file, _KINDS)) if not (warm / file).is_file()]
+    if lacking:
+        raise UserError(f"{warm}, from which a probe of influence starts, lacks {', '.join(lacking)}; {_AGAIN}")
+    kept = json.loads((warm / "optimizer.json").read_text(encoding="utf-8"))
+    settings = AdamW(**{**kept, "betas": tuple(kept["betas"])})
+    if not settings.lr:
+        raise UserError(
+            f"{warm}: the learning rate had fallen to 0, so that one more step changes nothing; train the student "
+            "with a `final_learning_rate` above 0, or with `schedule: ramp`, which ends at the peak"
+        )
+    return settings
+
+
+def _tensors(warm: Path, device: torch.device | str) -> list[dict[str, Tensor]]:
+    """Masters and moments, each by the parameter's name."""
+    masters, first, second = (load_file(warm / _file(kind), device=str(device)) for kind in _KINDS)
+    lacking = sorted({*masters, *first, *second} - (masters.keys() & first.keys() & second.keys()))
+    if lacking:
+        raise UserError(f"{warm} lacks the master or a moment of {lacking[0]}; {_AGAIN}")
+    return [masters, first, second]
+
+
+def _file(kind: str) -> str:
+    return f"{kind}.safetensors"
