@@ -95,7 +95,7 @@ class TrainExample:
     source: str = ""  # which of a recipe's sources of data it came from, where there are several
     cut: bool = False  # whether turns, or the end of the only answer, were left off to fit max_length
     encoder_ids: tuple[int, ...] = ()  # what an encoder reads, where the student has one
-    question_id: str = ""  # of a question with several tasks, which are all learnt in one step
+    group: str = ""  # what is learnt in one step with it: the tasks of a question, the two answers of a preference
 
     @property
     def size(self) -> int:
