@@ -57,12 +57,9 @@ def order(examples: Sequence[TrainExample], epochs: int, per_step: int, seed: in
 
     A group is in one step, as one of the `per_step`.
     """
-    rows: dict[str, list[int]] = {}
-    for index, example in enumerate(examples):
-        rows.setdefault(example.group or str(index), []).append(index)
     steps = []
     for epoch in range(epochs):
-        shuffled = list(rows.values())
+        shuffled = _groups(examples)
         random.Random(f"{seed}/{epoch}").shuffle(shuffled)
         steps += [list(chain(*shuffled[at : at + per_step])) for at in range(0, len(shuffled), per_step)]
     return steps
@@ -70,14 +67,14 @@ def order(examples: Sequence[TrainExample], epochs: int, per_step: int, seed: in
 
 def share(step: Sequence[TrainExample], rank: int, world: int) -> list[TrainExample]:
     """A rank's part of one step, with whole groups; may be empty, and then that rank still takes part."""
-    return list(chain(*_groups(step)[rank::world]))
+    return [step[index] for index in chain(*_groups(step)[rank::world])]
 
 
-def _groups(examples: Sequence[TrainExample]) -> list[list[TrainExample]]:
-    """Examples of a group together, in the order in which the groups begin."""
-    found: dict[str, list[TrainExample]] = {}
+def _groups(examples: Sequence[TrainExample]) -> list[list[int]]:
+    """Indices of each group's examples, in the order in which the groups begin; an example without one is alone."""
+    found: dict[str, list[int]] = {}
     for index, example in enumerate(examples):
-        found.setdefault(example.group or str(index), []).append(example)
+        found.setdefault(example.group or str(index), []).append(index)
     return list(found.values())
 
 
@@ -100,7 +97,7 @@ def packs(examples: Sequence[TrainExample], tokens_per_pack: int) -> list[list[T
 def _inseparable(examples: Sequence[TrainExample]) -> list[list[TrainExample]]:
     """What must be in one pack: the two answers of a preference, whose loss is one; all others alone."""
     if any(example.component in PREFERENCE for example in examples):
-        return _groups(examples)
+        return [[examples[index] for index in group] for group in _groups(examples)]
     return [[example] for example in examples]
 
 
