@@ -198,6 +198,19 @@ class Rationale:
 
 
 @dataclass(frozen=True, slots=True)
+class Preference:
+    """Two completions of one prompt, of which a teacher is to like the first better. Maker: `preferences`."""
+
+    id: str
+    prompt: str
+    chosen: str
+    rejected: str
+    chosen_id: str  # the completions' ids
+    rejected_id: str
+    margin: float  # by how much more the chosen one helped the student, in nats
+
+
+@dataclass(frozen=True, slots=True)
 class ChoiceAnswer:
     """One model's answer to one multiple-choice question. Maker: `accuracy`. Reader: report."""
 
@@ -258,6 +271,7 @@ Record = (
     | RationaleTask
     | Rationale
     | ChoiceAnswer
+    | Preference
     | Conversation
     | Dropped
 )

@@ -29,6 +29,7 @@ from pipelines.core.config.evaluation import (
     Bootstrap,
     Evaluate,
 )
+from pipelines.core.config.preferences import Preferences
 from pipelines.core.config.rationales import (
     RATIONALE,
     RATIONALE_FILTERS,
@@ -101,6 +102,7 @@ __all__ = [
     "OwnAnswers",
     "Pool",
     "Price",
+    "Preferences",
     "PrunedStudent",
     "Questions",
     "RandomStudent",
