@@ -194,6 +194,8 @@ def signal_teachers(student: Student) -> list[str]:
 def _check_student(student: Student, teachers: Mapping[str, Teacher]) -> None:
     """What needs a teacher's weights or distributions names one that has them."""
     for where, train in student.trainings.items():
+        if train.has("dpo"):
+            raise ValueError(f"{where}.losses: 'dpo' learns preferences between two answers, and no data here has them")
         if (train.needs_signals or train.needs_teacher) and not student.signals:
             needing = "kd" if train.has("kd") else "attention"
             raise ValueError(f"{where}.losses has {needing!r}, so student.signals must name a teacher")

@@ -95,7 +95,7 @@ class TrainExample:
     source: str = ""  # which of a recipe's sources of data it came from, where there are several
     cut: bool = False  # whether turns, or the end of the only answer, were left off to fit max_length
     encoder_ids: tuple[int, ...] = ()  # what an encoder reads, where the student has one
-    question_id: str = ""  # of a question with several tasks, which are all learnt in one step
+    group: str = ""  # what is learnt in one step with it: the tasks of a question, the two answers of a preference
 
     @property
     def size(self) -> int:
@@ -218,6 +218,19 @@ class Rationale:
 
 
 @dataclass(frozen=True, slots=True)
+class Preference:
+    """Two completions of one prompt, of which a teacher is to like the first better. Maker: `preferences`."""
+
+    id: str
+    prompt: str
+    chosen: str
+    rejected: str
+    chosen_id: str  # the completions' ids
+    rejected_id: str
+    margin: float  # by how much more the chosen one helped the student, in nats
+
+
+@dataclass(frozen=True, slots=True)
 class ChoiceAnswer:
     """One model's answer to one multiple-choice question. Maker: `accuracy`. Reader: report."""
 
@@ -279,6 +292,7 @@ Record = (
     | RationaleTask
     | Rationale
     | ChoiceAnswer
+    | Preference
     | Conversation
     | Dropped
 )

@@ -33,7 +33,7 @@ _KINDS: dict[str, type[Any]] = {
     "held_out_examples": TrainExample, "held_out_loss": HeldOutLoss, "questions": Question,
     "rationale_tasks": RationaleTask, "rationales": Rationale, "accuracy": ChoiceAnswer,
 }  # fmt: skip
-_PARENTS = ("answer_id", "example_id", "instruction_id", "question_id", "completion_id", "parents", "shown")
+_PARENTS = ("answer_id", "example_id", "instruction_id", "question_id", "group", "completion_id", "parents", "shown")
 _PER_TEACHER = ("soft_targets", "rationales")  # stages that are called `STAGE_NAME`
 MAX_LINES = 200
 Known = dict[str, list[tuple[str, Any]]]  # id -> (folder, row); a task that several stages hand on is in all of them

@@ -22,6 +22,7 @@ from pipelines.train.losses.top_k import ABSENT
 
 T = TypeVar("T")
 
+CHOSEN, REJECTED = PREFERENCE = ("chosen", "rejected")  # components of the two answers of a preference
 PADDED = 2 * ABSENT  # the log-probability of a candidate that is not there
 
 
@@ -38,6 +39,7 @@ class Batch:
     ids: tuple[str, ...]  # of each example
     lengths: tuple[int, ...]  # tokens of each example
     component: tuple[str, ...]  # of each example
+    group: tuple[str, ...]  # of each example
     signal_ids_NK: Tensor | None
     signal_logprobs_NK: Tensor | None
     has_signal_N: Tensor  # 1 where a soft target exists
@@ -53,22 +55,27 @@ class Batch:
 def order(examples: Sequence[TrainExample], epochs: int, per_step: int, seed: int) -> list[list[int]]:
     """The whole run's steps: indices of examples, shuffled anew each epoch. The last step may be smaller.
 
-    All tasks of one question are in one step, as one of the `per_step`.
+    A group is in one step, as one of the `per_step`.
     """
-    rows: dict[str, list[int]] = {}
-    for index, example in enumerate(examples):
-        rows.setdefault(example.question_id or str(index), []).append(index)
     steps = []
     for epoch in range(epochs):
-        shuffled = list(rows.values())
+        shuffled = _groups(examples)
         random.Random(f"{seed}/{epoch}").shuffle(shuffled)
         steps += [list(chain(*shuffled[at : at + per_step])) for at in range(0, len(shuffled), per_step)]
     return steps
 
 
-def share(step: Sequence[T], rank: int, world: int) -> list[T]:
-    """A rank's part of one step; may be empty, and then that rank still takes part."""
-    return list(step[rank::world])
+def share(step: Sequence[TrainExample], rank: int, world: int) -> list[TrainExample]:
+    """A rank's part of one step, with whole groups; may be empty, and then that rank still takes part."""
+    return [step[index] for index in chain(*_groups(step)[rank::world])]
+
+
+def _groups(examples: Sequence[TrainExample]) -> list[list[int]]:
+    """Indices of each group's examples, in the order in which the groups begin; an example without one is alone."""
+    found: dict[str, list[int]] = {}
+    for index, example in enumerate(examples):
+        found.setdefault(example.group or str(index), []).append(index)
+    return list(found.values())
 
 
 def packs(examples: Sequence[TrainExample], tokens_per_pack: int) -> list[list[TrainExample]]:
@@ -80,11 +87,18 @@ def packs(examples: Sequence[TrainExample], tokens_per_pack: int) -> list[list[T
     shown = sorted(examples, key=lambda e: (len(e.encoder_ids), len(e.token_ids))) if is_padded else examples
     room = _padded if is_padded else _flat
     rows: list[list[TrainExample]] = []
-    for example in shown:
-        if not rows or room([*rows[-1], example]) > tokens_per_pack:
+    for whole in _inseparable(shown):
+        if not rows or room([*rows[-1], *whole]) > tokens_per_pack:
             rows.append([])
-        rows[-1].append(example)
+        rows[-1] += whole
     return rows
+
+
+def _inseparable(examples: Sequence[TrainExample]) -> list[list[TrainExample]]:
+    """What must be in one pack: the two answers of a preference, whose loss is one; all others alone."""
+    if any(example.component in PREFERENCE for example in examples):
+        return [[examples[index] for index in group] for group in _groups(examples)]
+    return [[example] for example in examples]
 
 
 def _flat(row: Sequence[TrainExample]) -> int:
@@ -122,6 +136,7 @@ def collate(examples: Sequence[TrainExample], signals: Mapping[str, SoftTargets]
         ids=tuple(e.id for e in examples),
         lengths=tuple(len(e.token_ids) for e in examples),
         component=tuple(e.component for e in examples),
+        group=tuple(e.group for e in examples),
         signal_ids_NK=signal_ids_NK,
         signal_logprobs_NK=signal_logprobs_NK,
         has_signal_N=has_signal_N,

@@ -41,7 +41,7 @@ def trained_on(config: Rationales, done: Mapping[str, Done]) -> Iterator[Convers
     questions = {q.id: q for q in rows_of(done["questions"].folder, Question)}
     rationales = {r.id: r for r in rows_of(done["rationales"].folder, Rationale)} if "rationales" in done else {}
     for example in rows_of(done["examples"].folder, TrainExample):
-        question = questions[example.question_id]
+        question = questions[example.group]
         explained = rationales.get(example.answer_id)
         (task,) = tasks_of(question, [], config) if explained is None else [_explaining(explained, config)]
         turns = (source_of(task.prefix, question), task.target)
@@ -94,8 +94,6 @@ def of_question(
                 break
         else:
             made.append(
-                replace(
-                    example, component=task.component, instruction_id="", lineage=question.id, question_id=question.id
-                )
+                replace(example, component=task.component, instruction_id="", lineage=question.id, group=question.id)
             )
     return made, dropped

@@ -23,6 +23,7 @@ class TrainJob:
     chat_template: str = ""  # what the student was taught with, where that is not its model's own
     teacher: str | None = None  # the Hugging Face folder of one that runs beside the student
     teacher_tokens: int | None = None  # how many token ids the teacher knows, of signals too
+    reference: Folder | None = None  # the examples' losses before training, where preferences are learnt
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from pipelines.core.config import Train
 from pipelines.train.batches import Batch
 from pipelines.train.head import Head, chunks_for, in_chunks, run_body
+from pipelines.train.losses import preferences
 from pipelines.train.losses.attention_maps import attention_kl
 from pipelines.train.losses.divergences import log_softmax
 from pipelines.train.references import Beside, distilled_at
-from pipelines.train.step import ATTENTION, Term, terms, token_weights, weighed
+from pipelines.train.step import ATTENTION, DPO, Term, of_examples, terms, token_weights, weighed
 
 NOTHING = Beside()
 
@@ -61,6 +62,10 @@ class Learner(nn.Module):
             read_here = [term for term in all_terms if term.unshifted == unshifted]
             if read_here:
                 sums |= _sums(read_here, hidden_TD[at_N], head, chunks or self.chunks(batch))
+        if beside.reference_B is not None:
+            each = _sums([of_examples(batch)], hidden_TD[batch.positions_N - 1], head, chunks or self.chunks(batch))
+            nll_B = torch.stack([each[str(n)] for n in range(len(batch.ids))])
+            sums[DPO] = preferences.dpo(nll_B, beside.reference_B, batch, self._config.dpo_beta)
         if beside.looked is not None:
             weights_N = token_weights(batch, self._config)
             at_N = distilled_at(batch, self._config)

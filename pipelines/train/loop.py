@@ -16,7 +16,7 @@ import torch
 from pipelines.core.config import Train
 from pipelines.core.hashing import key_of, seed_of
 from pipelines.core.parts import rows_of
-from pipelines.core.records import SoftTargets, TrainExample
+from pipelines.core.records import HeldOutLoss, SoftTargets, TrainExample
 from pipelines.train import keep, lora
 from pipelines.train.attention import load
 from pipelines.train.batches import Batch, collate, order, packs, share
@@ -237,7 +237,9 @@ def _companions(job: TrainJob, device: torch.device) -> Companions:
         return load(folder, _dtype(job.config)).requires_grad_(False).to(device) if folder else None
 
     base = job.model if job.config.has("base_kl") else None
-    return Companions(job.config, frozen(job.teacher), frozen(base), job.teacher_tokens)
+    measured = rows_of(job.reference, HeldOutLoss) if job.reference else ()
+    reference = {row.example_id: row.nll for row in measured}
+    return Companions(job.config, frozen(job.teacher), frozen(base), job.teacher_tokens, reference)
 
 
 def _dtype(config: Train) -> torch.dtype:

@@ -4,7 +4,7 @@ Knows how log-probabilities of both come to be over the same outcomes. Does not 
 Shape letters: T tokens of a pack, N weighted tokens, n of those in one chunk, V vocabulary, O outcomes, D width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -61,16 +61,26 @@ class Beside:
     teacher: Reference | None = None
     base: Reference | None = None
     looked: Sequence[Looked] | None = None  # the teacher's attention, by layer
+    reference_B: Tensor | None = None  # the negative log-likelihood of each example before training, in nats
 
 
 class Companions:
     """Frozen models that read what the student reads: the teacher, and the model that the student was.
 
-    Each worker holds a whole copy of them. `tokens`: how many token ids the teacher knows.
+    Each worker holds a whole copy of them. `tokens`: how many token ids the teacher knows. `reference`: the negative
+    log-likelihood of examples before training, by id, which was measured once and needs no model here.
     """
 
-    def __init__(self, config: Train, teacher: Any | None, base: Any | None, tokens: int | None) -> None:
+    def __init__(
+        self,
+        config: Train,
+        teacher: Any | None,
+        base: Any | None,
+        tokens: int | None,
+        reference: Mapping[str, float] | None = None,
+    ) -> None:
         self._config, self._teacher, self._base, self._tokens = config, teacher, base, tokens
+        self._reference = reference or {}
 
     @torch.no_grad()
     def read(self, batch: Batch) -> Beside:
@@ -81,7 +91,13 @@ class Companions:
             online = _online(self._teacher, batch, distilled_at(batch, self._config), self._tokens, looked)
             teacher = online if self._config.kd.source == "online" else teacher
         base = None if self._base is None else _online(self._base, batch, batch.positions_N - 1)
-        return Beside(teacher, base, looked)
+        return Beside(teacher, base, looked, self._before(batch))
+
+    def _before(self, batch: Batch) -> Tensor | None:
+        if not self._config.has("dpo"):
+            return None
+        values = [self._reference[id] if id else 0.0 for id in batch.ids]  # a weightless example has no id
+        return torch.tensor(values, device=batch.ids_1T.device)
 
     def _captured(self, batch: Batch) -> Captured | None:
         if batch.signal_ids_NK is None or batch.signal_logprobs_NK is None:

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from pipelines.core.config import RATIONALE, Train
 from pipelines.core.records import TrainExample
-from pipelines.train.batches import Batch
+from pipelines.train.batches import CHOSEN, Batch
 from pipelines.train.head import run_body
 from pipelines.train.losses.divergences import Divergence, cross_entropy, divergence, log_softmax
 from pipelines.train.references import Beside, Reference
 
-ANSWER, KD, ATTENTION, BASE_KL = "answer", "kd", "attention", "base_kl"
+ANSWER, KD, ATTENTION, BASE_KL, DPO = "answer", "kd", "attention", "base_kl", "dpo"
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,13 @@ def terms(batch: Batch, beside: Beside, config: Train) -> list[Term]:
     return found
 
 
+def of_examples(batch: Batch) -> Term:
+    """The negative log-likelihood of each example, as a component of its own: what a loss of whole answers needs."""
+    names = tuple(f"{n}" for n in range(len(batch.ids)))
+    owner_BN = (torch.arange(len(names), device=batch.example_N.device)[:, None] == batch.example_N).float()
+    return Term(names, owner_BN, lambda student_nV, rows: cross_entropy(student_nV, batch.targets_N[rows]))
+
+
 def weighed(found: Sequence[Term], student_nV: Tensor, rows: slice) -> Tensor:
     """Σ weight·loss over these rows, of each term's components in order."""
     return torch.cat([term.weights_CN[:, rows] @ term.loss(student_nV, rows) for term in found])
@@ -83,6 +90,8 @@ def counts(examples: Sequence[TrainExample], signals: Mapping[str, Any], config:
         taught = config.has("kd") and (not config.needs_signals or example.id in signals)
         for name in (example.component, *everywhere, *([KD] if taught else [])):
             total[name] = total.get(name, 0) + size
+        if example.component == CHOSEN:  # a preference counts once, whatever its length
+            total[DPO] = total.get(DPO, 0) + 1
     return total
 
 

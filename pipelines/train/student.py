@@ -64,11 +64,12 @@ def run_train(
     session = open_session()
     folder = run.folder.local_path()
     out = folder / MODEL
+    before = run.inputs.get("reference")
     signals = tuple(done.folder for role, done in run.inputs.items() if role.startswith("soft_targets"))
     threads = max(1, session.threads // config.workers)
     job = TrainJob(
         str(first), run.inputs["examples"].folder, signals, config, seed, str(out), threads, chat_template,
-        str(teacher) if teacher else None, teacher_tokens,
+        str(teacher) if teacher else None, teacher_tokens, before.folder if before else None,
     )  # fmt: skip
     settings = config.model_dump(mode="json", exclude_defaults=True)
     tracks = Tracks(folder, run.folder.name, settings, config.track, run.progress.note)

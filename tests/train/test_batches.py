@@ -63,19 +63,19 @@ def test_order_is_seeded_and_each_epoch_shows_every_example_once() -> None:
 
 def test_all_tasks_of_a_question_are_learnt_in_one_step() -> None:
     tasks = [(f"question {n}", component) for n in range(6) for component in ("answer", "rationale a")[: 1 + n % 2]]
-    examples = [TrainExample(f"{q} {c}", "", "", c, (1, 2), (0.0, 1.0), question_id=q) for q, c in tasks]
+    examples = [TrainExample(f"{q} {c}", "", "", c, (1, 2), (0.0, 1.0), group=q) for q, c in tasks]
     steps = order(examples, epochs=1, per_step=2, seed=5)
-    of_steps = [{examples[i].question_id for i in step} for step in steps]
+    of_steps = [{examples[i].group for i in step} for step in steps]
     assert [len(questions) for questions in of_steps] == [2, 2, 2]
-    assert set.union(*of_steps) == {e.question_id for e in examples}
+    assert set.union(*of_steps) == {e.group for e in examples}
     assert sorted(chain(*steps)) == list(range(9))
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
 def test_shares_of_a_step_are_a_partition(world: int) -> None:
-    step = [7, 3, 9, 1]
+    step = [TrainExample(str(n), "", "", "answer", (1, 2), (0.0, 1.0)) for n in range(4)]
     shares = [share(step, rank, world) for rank in range(world)]
-    assert Counter(chain(*shares)) == Counter(step)
+    assert Counter(e.id for e in chain(*shares)) == Counter(e.id for e in step)
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 

@@ -83,7 +83,7 @@ def test_every_task_of_a_question_has_its_own_loss_prefix_and_text(tokenizer: Ch
     config = _config(two=1.0, one=0.5)
     examples = _examples(config, tokenizer)
     assert [e.component for e in examples[:3]] == ["answer", "rationale one", "rationale two"]
-    assert {e.question_id for e in examples[:3]} == {"question 0"}
+    assert {e.group for e in examples[:3]} == {"question 0"}
     assert examples[1].answer_id == "one of question 0"
     for example, prefix, said in zip(examples[:3], ("predict: ", "one: ", "two: "),
                                      (CHOICES[0], SAID["one"], SAID["two"]), strict=True):  # fmt: skip
@@ -134,7 +134,7 @@ def test_a_missing_rationale_is_a_zero_in_a_mean_over_questions(tokenizer: ChatT
     whole = _examples(config, tokenizer)
     gap = _examples(config, tokenizer, missing=[("one", "question 2")])
     assert len(gap) == len(whole) - 1
-    alone = [_step(learner(config), config, [e for e in whole if e.question_id == q.id])[0] for q in QUESTIONS]
+    alone = [_step(learner(config), config, [e for e in whole if e.group == q.id])[0] for q in QUESTIONS]
     by_hand = (alone[0]["rationale one"] + alone[1]["rationale one"]) / 3
     assert _step(learner(config), config, gap)[0]["rationale one"] == pytest.approx(by_hand, rel=1e-4)
 

@@ -29,6 +29,7 @@ from pipelines.core.config.evaluation import (
     Bootstrap,
     Evaluate,
 )
+from pipelines.core.config.preferences import Preferences
 from pipelines.core.config.probing import Normalise, Probe, Probing, SelfCheck
 from pipelines.core.config.rationales import (
     RATIONALE,
@@ -102,6 +103,7 @@ __all__ = [
     "OnPolicy",
     "OwnAnswers",
     "Pool",
+    "Preferences",
     "Price",
     "Probe",
     "Probing",

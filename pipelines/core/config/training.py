@@ -51,7 +51,7 @@ class KD(Strict):
         return words
 
 
-Loss = Literal["answer", "kd", "attention", "base_kl"]
+Loss = Literal["answer", "kd", "attention", "base_kl", "dpo"]
 Tracker = Literal["mlflow", "wandb"]
 
 
@@ -103,9 +103,10 @@ class Train(Strict):
     losses: dict[Loss, float] = Field(
         default={"answer": 1.0},
         description="coefficient of each: cross-entropy; the teacher's distributions; its attention maps; KL to the "
-        "model that the student was",
+        "model that the student was; preferences",
     )
     kd: KD = KD()
+    dpo_beta: float = Field(0.1, gt=0, le=10, description="of dpo: how far the model may leave its reference")
     top_k: int = Field(32, ge=1, le=1024, description="candidates kept per position for captured 'kd'")
     unshifted: bool = Field(
         False, description="to reproduce arXiv 2406.19112's released code: 'kd' and 'attention' read one token too late"
@@ -142,6 +143,8 @@ class Train(Strict):
     def _losses_meet(self) -> Self:
         if self.kd != KD() and not self.has("kd"):
             raise ValueError("kd says how the loss 'kd' is computed, and losses does not have it")
+        if self.dpo_beta != type(self).model_fields["dpo_beta"].default and not self.has("dpo"):
+            raise ValueError("dpo_beta is of the loss 'dpo', and losses does not have it")
         if self.unshifted and not (self.has("kd") or self.has("attention")):
             raise ValueError("unshifted is about 'kd' and 'attention', and losses has neither")
         if self.unshifted and self.has("kd") and self.kd.source == "captured":
