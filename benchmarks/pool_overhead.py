@@ -77,7 +77,7 @@ def _arguments() -> argparse.Namespace:
 
 def _latency(tokenizer: ChatTokenizer, actors: int, busy: float) -> float:
     """What keeps the cores at `busy` with so many actors, each with as many rows under way as it takes."""
-    with tempfile.TemporaryDirectory() as home:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:  # actors may still note their seconds
         run = _prepared(Folder(home), CALIBRATION_ROWS)
         began = time.process_time()
         asyncio.run(run_here(run, FakeTeacher(TEACHER.digest, tokenizer), Progress(out=io.StringIO())))
@@ -87,7 +87,7 @@ def _latency(tokenizer: ChatTokenizer, actors: int, busy: float) -> float:
 
 
 def _measured(tokenizer: ChatTokenizer, latency: float, actors: int, rows: int) -> str:
-    with tempfile.TemporaryDirectory() as home:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:  # actors may still note their seconds
         run, progress = _prepared(Folder(home), rows), Timed(out=io.StringIO())
         larger = (run.shards[0].stop - run.shards[0].start) / parts.SHARD_ROWS
         make = partial(FakeTeacher, TEACHER.digest, tokenizer, latency * larger)

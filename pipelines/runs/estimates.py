@@ -7,7 +7,7 @@ be. Knows models by their number of parameters only.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipelines.core.config import Answers, Evolved, Instructions
+from pipelines.core.config import Answers, Evolved, Instructions, LocalTeacher
 from pipelines.core.recipe import AnyRecipe, DataRecipe, Distil, StudentRecipe, TinyLLM, Tune, signal_teachers
 from pipelines.generate.prompts import InstructionPrompt
 
@@ -15,7 +15,7 @@ from pipelines.generate.prompts import InstructionPrompt
 WRITING, TRAINING = 100e12, 350e12
 FORMULA = (
     f"2 FLOP per parameter and token written or scored, at {WRITING / 1e12:.0f} TFLOP/s a GPU; 6 per token trained on, "
-    f"at {TRAINING / 1e12:.0f}; reading prompts is not counted"
+    f"at {TRAINING / 1e12:.0f}; reading prompts is not counted, nor what APIs write"
 )
 
 
@@ -92,8 +92,9 @@ def in_words(recipe: AnyRecipe, seeds: int, sides: int = 1) -> list[str]:
 
 def gpu_hours(recipe: AnyRecipe, seeds: int, sizes: Mapping[str, int], student: int) -> str:
     """One line; "" where a size is not known (0), or where it is a matter of minutes."""
-    work = [2 * sizes[s.teacher] * s.tokens / WRITING for s in shares(recipe, seeds)]
-    known = all(sizes[s.teacher] for s in shares(recipe, seeds))
+    ours = [s for s in shares(recipe, seeds) if isinstance(recipe.teachers[s.teacher], LocalTeacher)]
+    work = [2 * sizes[s.teacher] * s.tokens / WRITING for s in ours]
+    known = all(sizes[s.teacher] for s in ours)
     if isinstance(recipe, StudentRecipe):
         tokens = examples(recipe, seeds)[1]
         own = own_answers(recipe, seeds)[1]

@@ -17,6 +17,9 @@ from serving.faculty import ClusterFaculty
 GIB = 2**30
 _NAMED = re.compile(r"(?<![\w.])(?:(\d+)x)?(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.IGNORECASE)
 
+_T5 = re.compile(r"(?<![a-z])t5-(small|base|large|xl|xxl)(?![a-z0-9])", re.IGNORECASE)
+_T5_SIZES = {"small": 77e6, "base": 248e6, "large": 783e6, "xl": 2.85e9, "xxl": 11.1e9}  # FLAN's (arXiv 2210.11416)
+
 
 def parameters(header: dict[str, Any]) -> int:
     """Weights of a Llama-like decoder from its config.json (embedding counted once where tied)."""
@@ -37,11 +40,14 @@ def layers(header: dict[str, Any]) -> str:
 
 
 def size(model: Model) -> int:
-    """Parameters from the model's header or, where it is not here yet, from its name (`70B`, `8x7B`); 0: unknown."""
+    """Parameters from the model's header or, where it is not here yet, from its name (`70B`, `8x7B`, `t5-large`); 0:
+    unknown."""
     if header := model.header():
         return parameter_count(model.folder()) if has_encoder(header) else parameters(header)
     if model.base:
         return size(model.base)
+    if family := _T5.search(model.ref):
+        return int(_T5_SIZES[family[1].lower()])
     named = _NAMED.search(model.ref)
     if not named:
         return 0

@@ -25,7 +25,7 @@ def test_loss_and_difficulty_are_means_over_the_answer(
 ) -> None:
     model = trained().warm().model
     for example in (EXAMPLE, *rows[:3]):
-        with_it, without = (float(nll_by_hand(model, e)) for e in (example, baselines.answer_alone(example)))
+        with_it, without = (nll_by_hand(model, e).item() for e in (example, baselines.answer_alone(example)))
         assert baselines.loss(model, example) == pytest.approx(with_it, rel=1e-5)
         assert baselines.difficulty(model, example) == pytest.approx(with_it / without, rel=1e-5)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import pytest
@@ -35,6 +36,13 @@ def _stepped(student: Any, loss: Callable[[Any], Tensor]) -> Any:
     return model
 
 
+def _garbled(row: TrainExample) -> TrainExample:
+    """The same with an answer of random tokens, which no student should learn."""
+    random = Random(row.id)
+    ids = tuple(random.randrange(400) if weight else id for id, weight in zip(row.token_ids, row.weights, strict=True))
+    return replace(row, id=f"garbled {row.id}", token_ids=ids)
+
+
 def test_exact_is_what_a_copy_of_the_model_shows(
     trained: Trained, wanted: list[TrainExample], rows: list[TrainExample], nll_by_hand: Nll
 ) -> None:
@@ -63,7 +71,8 @@ def test_first_order_says_what_exact_does(
     trained: Trained, wanted: list[TrainExample], rows: list[TrainExample]
 ) -> None:
     probe = _probe(trained(rate=1e-4).warm(), wanted)
-    exact, told = ([way(row).influence for row in rows] for way in (probe.exact, probe.first_order))  # type: ignore[union-attr]
+    asked = [*rows, *map(_garbled, rows)]
+    exact, told = ([way(row).influence for row in asked] for way in (probe.exact, probe.first_order))  # type: ignore[union-attr]
     agreed = agreement(told, exact)
     assert agreed.spearman >= 0.9
     assert agreed.pearson >= 0.99

@@ -68,7 +68,7 @@ def _step(learner: Learner, config: Rationales, examples: Sequence[TrainExample]
     learner.zero_grad()
     objective(sums, total, config.losses).backward()  # type: ignore[no-untyped-call]
     gradients = [p.grad.flatten() for p in learner.parameters() if p.grad is not None]
-    return {name: float(value) / total[name] for name, value in sums.items()}, torch.cat(gradients).clone()
+    return {name: float(value.detach()) / total[name] for name, value in sums.items()}, torch.cat(gradients).clone()
 
 
 def test_a_source_has_prefix_question_and_lettered_choices() -> None:
