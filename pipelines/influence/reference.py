@@ -1,9 +1,9 @@
 """What a student should be good at: examples whose loss says whether a step helped.
 
-Knows packs and how a loss is divided. Does not know steps or rows. Packs have no padding, and weights say only which
-tokens count: L_ref = Σ_e share_e · nats_e over the examples e, with share_e = 1/N of N tokens in all, or 1/(E·N_e) of
-E examples, for the mean of their means. (The released code of arXiv 2410.14208 has a mean over batches of 8 of their
-token means, which depends on how the set is cut.)
+Knows packs and how a loss is divided. Does not know steps or rows. A causal student's packs have no padding. Weights
+say only which tokens count: L_ref = Σ_e share_e · nats_e over the examples e, with share_e = 1/N of N tokens in all, or
+1/(E·N_e) of E examples, for the mean of their means. (The released code of arXiv 2410.14208 has a mean over batches of
+8 of their token means, which depends on how the set is cut.)
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
