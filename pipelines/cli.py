@@ -17,6 +17,7 @@ from rich.console import Console
 from pipelines.core.config import Learn, Method, Template
 from pipelines.core.errors import BudgetReached, Unreachable, UserError
 from pipelines.core.progress import Budget, Progress
+from pipelines.core.records import InfluenceMethod
 from pipelines.formats import ExportFormat, ImportFormat
 
 app = typer.Typer(
@@ -243,7 +244,7 @@ def probe(
     run: RunArg,
     rows: Annotated[str, typer.Option("--rows", metavar="FILE", help="JSON lines of {instruction, response}.")],
     out: Annotated[str, typer.Option("--out", metavar="FILE", help="Where scores go, a JSON line for each row.")],
-    method: Annotated[str, typer.Option("--method", help="exact, or first_order.")] = "first_order",
+    method: Annotated[InfluenceMethod, typer.Option("--method", help="Measured, or told by a slope.")] = "first_order",
     runs: RunsOption = "runs",
     set_: SetOption = None,
     address: AddressOption = None,
@@ -257,8 +258,8 @@ def probe(
     typer.echo(
         f"{told.scored:,} rows scored in {out}, {sum(told.dropped.values()):,} dropped ({_counts(told.dropped)})"
     )
-    if told.agreement:
-        typer.echo(told.agreement)
+    for words in told.told:
+        typer.echo(words)
 
 
 @app.command()

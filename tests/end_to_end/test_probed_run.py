@@ -67,7 +67,8 @@ def test_every_row_is_scored_or_dropped_and_the_estimate_is_checked(score: Any, 
     exact, estimated = score(tmp_path / "exact.jsonl", "exact"), score(tmp_path / "first.jsonl", "first_order")
     assert exact.scored == estimated.scored == 12
     assert exact.dropped == {"empty": 1, "not a row": 1, "too long": 1}
-    assert "12 rows measured both ways: Spearman" in estimated.agreement
+    assert exact.told == ["reference: 8 rows"]
+    assert "12 rows measured both ways: Spearman" in estimated.told[1]
     one, other = lines(tmp_path / "exact.jsonl"), lines(tmp_path / "first.jsonl")
     for id in (f"mine {n}" for n in range(12)):
         assert one[id]["influence"] == pytest.approx(one[id]["null_step"] - one[id]["after"], abs=1e-9)
@@ -84,8 +85,10 @@ def test_a_file_that_was_cut_off_is_gone_on_with(score: Any, tmp_path: Path) -> 
     assert out.read_text().startswith(before[: before.rfind("\n") + 1])
     assert lines(out).keys() == {line["id"] for line in map(json.loads, whole.splitlines())}
     written = out.read_text()
-    score(out, "exact")
+    assert score(out, "exact").told == []
     assert out.read_text() == written  # nothing is left to do
+    with pytest.raises(UserError, match="holds scores of method exact, not first_order"):
+        score(out, "first_order")
 
 
 def test_what_is_evaluated_on_is_no_reference(score: Any, recipe: Path, tmp_path: Path) -> None:
