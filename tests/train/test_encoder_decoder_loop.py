@@ -90,11 +90,10 @@ def test_one_worker_ends_where_transformers_own_loss_ends(alone: tuple[Path, Out
     assert_close(weights(alone[0] / MODEL), _weights(model), CONFIG.learning_rate)
 
 
-@pytest.mark.parametrize("zero_stage", [2, 3])
 def test_two_workers_with_uneven_shares_end_where_one_ends(
-    zero_stage: int, ray_session: Session, t5: Lesson, alone: tuple[Path, Outcome], tmp_path: Path
+    ray_session: Session, t5: Lesson, alone: tuple[Path, Outcome], tmp_path: Path
 ) -> None:
-    config = CONFIG.model_copy(update={"workers": 2, "zero_stage": zero_stage, "gradient_checkpointing": True})
+    config = CONFIG.model_copy(update={"workers": 2, "zero_stage": 3, "gradient_checkpointing": True})
     facts = t5.train(ray_session, tmp_path, config, Shown()).facts
     assert_close(weights(tmp_path / MODEL), weights(alone[0] / MODEL), CONFIG.learning_rate)
     assert facts["tokens"] == CONFIG.epochs * sum(e.size for e in t5.examples)
