@@ -1,11 +1,12 @@
 """What each way of learning is worth at the same budget: held-out loss by arm, over seeds. Prints Markdown tables.
 
     .venv/bin/python benchmarks/learning.py ROWS.json [--from alpaca] [--rows 300] [--held-out 100] [--seeds 1 2 3]
-        [--arms SFT IM KD "KD+CE"] [--runs runs/learning]
+        [--arms SFT IM KD "KD+CE"] [--runs runs/learning] [--keep benchmarks/measured/learning-alpaca]
 
 Each arm is the shipped recipe `kd` with other losses: the same rows, order of steps, number of steps and held-out rows
 in one seed, and a student that starts as the teacher without one layer (`--remove`). It is one command that can be
-stopped and goes on: every run lies in `--runs`. Losses are nats per token of the held-out answers.
+stopped and goes on: every run lies in `--runs`, and what was measured in `--keep`, for another day or machine. Losses
+are nats per token of the held-out answers.
 
 The first table has each arm's loss, mean over the seeds with its standard deviation; the second each arm's difference
 to the first one, paired by held-out row, with a 95 % bootstrap interval over rows, and the smallest difference that so
@@ -15,8 +16,11 @@ many rows would show four times in five (2.8 standard errors).
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from statistics import fmean
 
+from kept import kept
 from paired import Rows, difference, over_seeds
 
 from pipelines.core.parts import rows_of
@@ -47,7 +51,11 @@ class Seen:
 
 def main() -> None:
     args = _arguments()
-    seen = {arm: [_ran(args, arm, seed) for seed in args.seeds] for arm in args.arms}
+    settings = {"data": Path(args.data).name, "rows": args.rows, "held_out": args.held_out, "remove": args.remove}
+    seen = {
+        arm: [kept(args.keep, arm, seed, settings, Seen, partial(_ran, args, arm, seed)) for seed in args.seeds]
+        for arm in args.arms
+    }
     print("\n| arm | before | after | teacher | tokens | steps | instruction : answer |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     for arm, runs in seen.items():
@@ -98,6 +106,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--remove", type=int, default=17, help="the layer that the student lacks")
     parser.add_argument("--runs", default="runs/learning")
+    parser.add_argument("--keep", help="a folder of what was measured; nothing is kept without it")
     return parser.parse_args()
 
 

@@ -1,11 +1,12 @@
 """What teachers' rationales are worth to a student at the same questions and steps: accuracy by arm. Prints Markdown.
 
     .venv/bin/python benchmarks/rationales.py FOLDER [--questions 300] [--test 400] [--seeds 1 2 3] [--arms ...]
-        [--runs runs/rationales]
+        [--runs runs/rationales] [--keep benchmarks/measured/rationales-arc]
 
 FOLDER is one of TinyLLM's release (NAME_train.json, NAME_test.json, `llm/`). Each arm is the shipped recipe
 `tinyllm-released` with other rationales; questions, their order and the number of steps are the same in one seed. It is
-one command that can be stopped and goes on: every run lies in `--runs`.
+one command that can be stopped and goes on: every run lies in `--runs`, and what was measured in `--keep`, for another
+day or machine.
 
 First stands the smallest difference that so many questions can show four times in five if the arms' answers have
 nothing to do with each other; paired by question, as they are compared, smaller ones show. The first table has the
@@ -17,8 +18,11 @@ show; the third how many rationales each filter drops.
 import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+from kept import kept
 from paired import Rows, difference, over_seeds
 
 from pipelines.core.parts import rows_of
@@ -59,7 +63,11 @@ def main() -> None:
     args = _arguments()
     chance = 2.8 * (2 * 0.3 * 0.7 / (args.test * len(args.seeds))) ** 0.5
     print(f"{args.test} questions and {len(args.seeds)} seeds: {chance:.1%} at 30 % right, unpaired\n", flush=True)
-    seen = {arm: [_ran(args, arm, seed) for seed in args.seeds] for arm in args.arms}
+    settings = {"data": Path(args.data).name, "questions": args.questions, "test": args.test}
+    seen = {
+        arm: [kept(args.keep, arm, seed, settings, Seen, partial(_ran, args, arm, seed)) for seed in args.seeds]
+        for arm in args.arms
+    }
     first = next(iter(seen.values()))
     print("\n| arm | accuracy, likeliest | accuracy, written | tokens |\n|---|---:|---:|---:|")
     print(f"| commonest answer | {over_seeds([run.majority for run in first])} | - | - |")
@@ -115,6 +123,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--runs", default="runs/rationales")
+    parser.add_argument("--keep", help="a folder of what was measured; nothing is kept without it")
     return parser.parse_args()
 
 

@@ -18,9 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from fastapi import FastAPI, HTTPException, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi import HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 from torch import Tensor
@@ -30,13 +28,14 @@ from cluster.session import Session
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Engine
 from pipelines.train.head import chunks_for
+from serving.refusals import worded
 
 TOKENS_AT_ONCE = 4096  # that are read, with padding: attention's scores grow with the square of a row
 MOST_TARGETS = 64  # of one request: what was read of its prompt is there once for each
 
 Ids = Sequence[int]
 T = TypeVar("T")
-app = FastAPI()
+app = worded()
 
 
 class CompletionRequest(BaseModel):
@@ -226,13 +225,6 @@ class EncoderDecoder:
             "choices": [{"index": 0, **choice}],
             "usage": usage,
         }
-
-
-@app.exception_handler(RequestValidationError)
-async def _in_words(_: Request, error: RequestValidationError) -> JSONResponse:
-    """What is wrong with a request's fields, without repeating their values."""
-    wrong = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
-    return JSONResponse({"detail": "; ".join(wrong)}, status_code=400)
 
 
 def _check(holds: bool, words: str) -> None:

@@ -1,4 +1,4 @@
-"""Models as OpenAI-compatible endpoints on Ray Serve.
+"""Models as OpenAI-compatible endpoints on Ray Serve, and other applications behind the same address.
 
 Knows Serve applications: start, adopt, stop. An application's name hashes what it serves, so a rerun that finds
 it on a live cluster adopts it. Binds to loopback only: Serve's HTTP port is not covered by Ray's token.
@@ -6,7 +6,7 @@ it on a live cluster adopts it. Binds to loopback only: Serve's HTTP port is not
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,15 +55,29 @@ class Endpoints:
         A path of its own tells an application from others behind the same port, and none can be asked in its place.
         `at_root` has it at the port's own `/v1`: what a person types.
         """
+        meaning = [[m.name, m.digest, m.engine.model_dump(mode="json")] for m in models]
+        return self._start(meaning, lambda: self._application(models), at_root)
+
+    def up_alone(self, meaning: Sequence[Any], make: Callable[[], Any]) -> str:
+        """Serve an application that holds no such model, at the port's own `/v1`; returns that base URL.
+
+        `meaning` says what it serves: it tells one from another, as models' digests do.
+        """
+        base_url = self._start(meaning, make, at_root=True)
+        self.wait(base_url)
+        return base_url
+
+    def _start(self, meaning: Sequence[Any], make: Callable[[], Any], at_root: bool) -> str:
+        """Adopt the application of this meaning where there is one."""
         from ray import serve
 
-        app = "tutelage-" + key_of(at_root, *[[m.name, m.digest, m.engine.model_dump(mode="json")] for m in models])
+        app = "tutelage-" + key_of(at_root, *meaning)
         path = "" if at_root else f"/{app}"
         base_url = f"http://{HOST}:{self.port}{path}/v1"
         self._apps[base_url] = app
         self._start_http()
         if app not in serve.status().applications:
-            application = self._application(models)
+            application = make()
             self._started.append(base_url)
             serve.run(application, name=app, route_prefix=path or "/", blocking=False)
         return base_url

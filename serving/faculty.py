@@ -55,7 +55,7 @@ class ClusterFaculty:
     port: int = DEFAULT_PORT
     say: Any = print
     _stack: ExitStack = field(default_factory=ExitStack)
-    _lent: dict[str, VLLMTeacher] = field(default_factory=dict)
+    _lent: dict[str, VLLMTeacher | FakeSpec] = field(default_factory=dict)
 
     @cached_property
     def session(self) -> Session:
@@ -79,8 +79,8 @@ class ClusterFaculty:
         self._stack.close()
 
     @contextmanager
-    def lent(self, name: str, spec: VLLMTeacher) -> Iterator[None]:
-        """One teacher more than the recipe's, for a while: a student that answers. Its endpoint goes when it has."""
+    def lent(self, name: str, spec: VLLMTeacher | FakeSpec) -> Iterator[None]:
+        """One teacher more than the recipe's, for a while: a model of the run's own. Its endpoint goes with it."""
         assert name not in self.recipe.teachers, f"{name} is a teacher already"
         self._lent[name] = spec
         try:

@@ -16,10 +16,12 @@ from pipelines.core.config import (
     AnyInstructions,
     Asked,
     Bootstrap,
+    Compared,
     Data,
     Evaluate,
     HTTPTeacher,
     Instances,
+    Instructions,
     Learn,
     LocalTeacher,
     PrunedStudent,
@@ -27,6 +29,7 @@ from pipelines.core.config import (
     RandomStudent,
     Rationales,
     Reasoning,
+    Rounds,
     Seeds,
     SplitSeeds,
     Strict,
@@ -65,6 +68,16 @@ class DataRecipe(Recipe):
     instances: Instances | None = None
     answers: AnyAnswers
 
+    @property
+    def reasoning(self) -> Reasoning | None:
+        """The marks around the teacher's thoughts, where it thinks aloud."""
+        return self.answers.reasoning if isinstance(self.answers, Answers) else None
+
+    @property
+    def trained_reasoning(self) -> Reasoning | None:
+        """The same, where the student learns to think aloud too."""
+        return self.reasoning if self.reasoning and self.reasoning.keep == "train" else None
+
 
 class Generate(DataRecipe):
     """Seeds become data, and that is all."""
@@ -80,16 +93,6 @@ class Distil(DataRecipe):
     student: Student
     evaluate: Evaluate
 
-    @property
-    def reasoning(self) -> Reasoning | None:
-        """The marks around the teacher's thoughts, where it thinks aloud."""
-        return self.answers.reasoning if isinstance(self.answers, Answers) else None
-
-    @property
-    def trained_reasoning(self) -> Reasoning | None:
-        """The same, where the student learns to think aloud too."""
-        return self.reasoning if self.reasoning and self.reasoning.keep == "train" else None
-
     @model_validator(mode="after")
     def _student_can_learn(self) -> "Distil":
         if isinstance(self.student.signals, dict):
@@ -101,6 +104,59 @@ class Distil(DataRecipe):
                 f"teachers.{STUDENT}: with student.on_policy this is the name of the student that answers; take another"
             )
         _check_student(self.student, self.teachers)
+        return self
+
+
+class Montessori(DataRecipe):
+    """A teacher writes data, and is tuned round by round to write what helps one student (arXiv 2410.14208)."""
+
+    method: Literal["montessori"]
+    seeds: SplitSeeds = SplitSeeds()
+    instructions: Instructions
+    answers: Answers
+    rounds: Rounds
+    student: Student
+    evaluate: Compared
+
+    @property
+    def teacher(self) -> str:
+        """The one that writes and is tuned."""
+        return self.instructions.teacher
+
+    def tuned(self, round: int) -> str:
+        """The same after so many rounds, where it is asked as teachers are."""
+        return f"{self.teacher}-round-{round}"
+
+    @model_validator(mode="after")
+    def _teacher_can_be_tuned(self) -> "Montessori":
+        if self.answers.teacher != self.teacher:
+            raise ValueError(
+                f"answers.teacher ({self.answers.teacher!r}) is not instructions.teacher ({self.teacher!r}); the one "
+                "that is tuned writes both"
+            )
+        if not isinstance(self.teachers[self.teacher], LocalTeacher):
+            raise ValueError(f"teachers.{self.teacher}: only a teacher of kind vllm, whose weights are here, is tuned")
+        if taken := {self.tuned(n) for n in range(1, self.rounds.count + 1)} & self.teachers.keys():
+            raise ValueError(f"teachers: {sorted(taken)} are names of the tuned teacher; take others")
+        if self.instances is not None or self.answers.samples > 1:
+            raise ValueError("instances, and several answers.samples, are not for this method: a row is one completion")
+        return self
+
+    @model_validator(mode="after")
+    def _student_can_be_probed(self) -> "Montessori":
+        student = self.student
+        if student.signals is not None or student.on_policy is not None:
+            raise ValueError("student.signals and student.on_policy are for other methods; here it learns the answers")
+        if student.learn != Learn(template=student.learn.template):
+            raise ValueError("student.learn: here a student learns answers only; only its template can be another")
+        if student.probe is not None:
+            raise ValueError("student.probe: here this is rounds.probe")
+        if self.rounds.warm_up.rows >= self.instructions.target:
+            raise ValueError(
+                f"rounds.warm_up.rows ({self.rounds.warm_up.rows}) leave none of instructions.target "
+                f"({self.instructions.target}) to be probed"
+            )
+        _check_student(student, self.teachers)
         return self
 
 
@@ -220,8 +276,8 @@ def _check_student(student: Student, teachers: Mapping[str, Teacher]) -> None:
         )
 
 
-StudentRecipe = Distil | TinyLLM | Tune
-AnyRecipe = Distil | Generate | TinyLLM | Tune
+StudentRecipe = Distil | Montessori | TinyLLM | Tune
+AnyRecipe = Distil | Generate | Montessori | TinyLLM | Tune
 _READER: TypeAdapter[AnyRecipe] = TypeAdapter(Annotated[AnyRecipe, Field(discriminator="method")])
 
 

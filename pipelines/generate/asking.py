@@ -1,18 +1,18 @@
 """Ask a teacher many things at once, and lose nothing of what it said.
 
-Knows the ledger and the teacher protocol. Does not know rows, shards or rounds.
+Knows the ledger and requests. Does not know rows, shards or rounds.
 """
 
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from pipelines.core.records import Completion, SoftTargets
+from pipelines.core.records import Completion, Influence, SoftTargets
 from pipelines.generate.ledger import Ledger
-from pipelines.generate.teacher import Request, RequestFailed, ScoreRequest, Teacher
+from pipelines.generate.teacher import AnyRequest, RequestFailed
 
-A = TypeVar("A", Completion, SoftTargets)
+A = TypeVar("A", Completion, SoftTargets, Influence)
 FLUSH_ROWS = 8  # records per ledger part: what a killed process can lose
 FLUSH_SECONDS = 10.0
 
@@ -20,14 +20,14 @@ FLUSH_SECONDS = 10.0
 class Asking(Generic[A]):
     """Requests under way. `said` and `failed` fill up by request id; `bought` is what the ledger did not have."""
 
-    def __init__(self, teacher: Teacher, ledger: Ledger[A]) -> None:
+    def __init__(self, teacher: Any, ledger: Ledger[A]) -> None:
         self._teacher = teacher
         self._ledger: Ledger[A] = ledger
         self.said: dict[str, A] = {}
         self.failed: dict[str, RequestFailed] = {}
         self.bought: list[A] = []
 
-    async def all(self, requests: Sequence[Request | ScoreRequest]) -> None:
+    async def all(self, requests: Sequence[AnyRequest]) -> None:
         """Ask everything that the ledger does not have; whatever ends this early, what had come is in the ledger."""
         tasks = {asyncio.ensure_future(self._one(r)) for r in self.unanswered(requests)}
         try:
@@ -37,7 +37,7 @@ class Asking(Generic[A]):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def unanswered(self, requests: Iterable[Request | ScoreRequest]) -> list[Request | ScoreRequest]:
+    def unanswered(self, requests: Iterable[AnyRequest]) -> list[AnyRequest]:
         """Those that must be asked; what the ledger has of the others is now in `said`."""
         new = [r for r in requests if r.id not in self.said]
         self.said.update(self._ledger.find(r.id for r in new))
@@ -67,10 +67,11 @@ class Asking(Generic[A]):
             self.said.update({record.id: record for record in records})
             self.bought += records
 
-    async def _one(self, request: Request | ScoreRequest) -> A | None:
+    async def _one(self, request: AnyRequest) -> A | None:
         try:
-            asked = self._teacher.write(request) if isinstance(request, Request) else self._teacher.score(request)
-            return await asked  # type: ignore[return-value]
+            said: Any = await request.put_to(self._teacher)
         except RequestFailed as error:
             self.failed[request.id] = error
             return None
+        answer: A = said
+        return answer

@@ -15,7 +15,7 @@ from pipelines.core.parts import Shard
 from pipelines.core.storage import Folder
 from pipelines.generate.asking import Asking
 from pipelines.generate.journal import Lives, ShardJournal
-from pipelines.generate.teacher import KilledEngine, Request, ScoreRequest
+from pipelines.generate.teacher import AnyRequest, KilledEngine
 
 TOO_MANY_DEATHS = 3
 
@@ -27,9 +27,7 @@ class Caution:
         self._folder, self._attempt, self._lives = folder, attempt, lives
         self._gate = Gate()
 
-    async def ask(
-        self, shard: Shard, asked: Mapping[str, Sequence[Request | ScoreRequest]], asking: Asking[Any]
-    ) -> None:
+    async def ask(self, shard: Shard, asked: Mapping[str, Sequence[AnyRequest]], asking: Asking[Any]) -> None:
         missing = {row: asking.unanswered(its) for row, its in asked.items()}
         rows = [row for row, its in missing.items() if its]
         journal = ShardJournal(self._folder, shard, self._attempt, rows)

@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
-from pipelines.core.records import Completion, SoftTargets
+from pipelines.core.records import Completion, Influence, SoftTargets
 from pipelines.core.storage import Folder
-from pipelines.generate.teacher import Request, ScoreRequest, Teacher
+from pipelines.generate.teacher import AnyRequest, Measured, Request, ScoreRequest
 
 EVERY_S = 5.0
 
@@ -61,18 +62,26 @@ class Clock:
 
 
 class Clocked:
-    """Another teacher, whose requests are on the clock (see teacher.Teacher)."""
+    """Another teacher, or a probe, whose requests are on the clock (see teacher.Teacher)."""
 
-    def __init__(self, teacher: Teacher, clock: Clock) -> None:
+    def __init__(self, teacher: Any, clock: Clock) -> None:
         self._teacher, self._clock = teacher, clock
 
     async def write(self, request: Request) -> Completion:
-        with self._clock.request():
-            return await self._teacher.write(request)
+        said: Completion = await self._timed(request)
+        return said
 
     async def score(self, request: ScoreRequest) -> SoftTargets:
+        said: SoftTargets = await self._timed(request)
+        return said
+
+    async def influence(self, request: Measured) -> Influence:
+        said: Influence = await self._timed(request)
+        return said
+
+    async def _timed(self, request: AnyRequest) -> Any:
         with self._clock.request():
-            return await self._teacher.score(request)
+            return await request.put_to(self._teacher)
 
 
 def keep(clock: Clock, folder: Folder, life: str, sleep: Callable[[float], None] = time.sleep) -> Callable[[], None]:

@@ -1,8 +1,9 @@
-"""Where teachers run, as stages see it, and a row-wise stage over one of them.
+"""Where teachers run, as stages see it, and a row-wise stage over one of them, or over what else can be asked.
 
 Knows shards and the teachers' names. Does not know engines, actors or endpoints: `serving.faculty` has them.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import fields
 from typing import Any, Protocol
@@ -34,7 +35,21 @@ class Faculty(Protocol):
         ...
 
 
+OverShards = Callable[[ShardRun, int], float]  # (what is to be done, its rows) -> seconds of start-up
+
+
 def run_rows(work: Work[Any], faculty: Faculty, teacher: str, stage: str, source: Folder, run: StageRun) -> Outcome:
+    """A whole row-wise stage that asks a teacher."""
+
+    def over_shards(job: ShardRun, rows: int) -> float:
+        return faculty.over_shards(teacher, job, rows, run.progress)
+
+    return run_shards(work, faculty.identity(teacher), stage, source, run, over_shards)
+
+
+def run_shards(
+    work: Work[Any], asked: TeacherId, stage: str, source: Folder, run: StageRun, over_shards: OverShards
+) -> Outcome:
     """Run a whole row-wise stage: the shards that are not committed yet, then its summary."""
     shards = cut(source)
     committed = committed_files(run.folder)
@@ -42,17 +57,16 @@ def run_rows(work: Work[Any], faculty: Faculty, teacher: str, stage: str, source
     everything = sum(s.stop - s.start for s in shards)
     left = sum(s.stop - s.start for s in todo)
     start_up = 0.0
-    identity = faculty.identity(teacher)
     run.progress.begin(stage, everything, everything - left)
     if todo:
-        job = ShardRun(work, stage, identity, source, run.folder, run.runs, todo)
-        start_up = faculty.over_shards(teacher, job, left, run.progress)
+        job = ShardRun(work, stage, asked, source, run.folder, run.runs, todo)
+        start_up = over_shards(job, left)
         job.journal().delete()
     rows, digest, dropped = summary(run.folder, work.writes)
     cost = Usage(*(total(run.folder, part.name) for part in fields(Usage)))
     facts = {
-        "teacher": teacher,
-        "teacher_digest": identity.digest,
+        "teacher": asked.name,
+        "teacher_digest": asked.digest,
         **cost.facts(),
         **engine_time.facts(run.folder.child(ENGINES)),
     }

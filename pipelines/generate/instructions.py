@@ -88,7 +88,7 @@ def run(config: Instructions, faculty: Faculty, recipe_seed: int, run: StageRun)
     rows, digest, reasons = summary(run.folder, Instruction)
     cost = total.cost
     facts = {"new": len(new), "requests": total.requests, "rounds": total.rounds, "teacher": config.teacher}
-    facts |= cost.facts()
+    facts |= {"teacher_digest": faculty.identity(config.teacher).digest, **cost.facts()}
     return Outcome(rows, digest, reasons, cost.prompt_tokens, cost.output_tokens, total.start_up_seconds, facts)
 
 

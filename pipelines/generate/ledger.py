@@ -9,12 +9,13 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Generic, TypeVar
 
-from pipelines.core.records import Completion, SoftTargets
+from pipelines.core.records import Completion, Influence, SoftTargets
 from pipelines.core.storage import Folder
 from pipelines.generate.teacher import TeacherId
 
-R = TypeVar("R", Completion, SoftTargets)
-SHARED: dict[type, str] = {Completion: "replies-", SoftTargets: "signals-"}  # how the folders' names begin
+R = TypeVar("R", Completion, SoftTargets, Influence)
+# How the folders' names begin.
+SHARED: dict[type, str] = {Completion: "replies-", SoftTargets: "signals-", Influence: "influences-"}
 IDS_PER_PART = 12  # a file's name may have 255 characters
 
 

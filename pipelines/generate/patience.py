@@ -7,42 +7,47 @@ request that is lost is noticed when the others are through.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
-from pipelines.core.records import Completion, SoftTargets
-from pipelines.generate.teacher import Request, RequestFailed, ScoreRequest, Teacher, TeacherGone, TimedOut
+from pipelines.core.records import Completion, Influence, SoftTargets
+from pipelines.generate.teacher import AnyRequest, Measured, Request, RequestFailed, ScoreRequest, TeacherGone, TimedOut
 
-R = TypeVar("R")
 TRIES = 3
 
 
 class Patient:
-    """Another teacher, whose requests are let go of after `silence_s` of silence and asked again, `tries` times in all.
+    """Another teacher, or a probe, whose requests are let go of after `silence_s` of silence and asked again, `tries`
+    times in all.
 
     `gone` is what is raised then: TimedOut costs the request, TeacherGone the process.
     """
 
     def __init__(
-        self, teacher: Teacher, silence_s: float, tries: int = TRIES, gone: type[TimedOut | TeacherGone] = TimedOut
+        self, teacher: Any, silence_s: float, tries: int = TRIES, gone: type[TimedOut | TeacherGone] = TimedOut
     ) -> None:
         self._teacher, self._silence_s, self._tries, self._gone = teacher, silence_s, tries, gone
         self._heard_at = time.monotonic()
 
     async def write(self, request: Request) -> Completion:
-        return await self._patiently(lambda: self._teacher.write(request))
+        said: Completion = await self._patiently(request)
+        return said
 
     async def score(self, request: ScoreRequest) -> SoftTargets:
-        return await self._patiently(lambda: self._teacher.score(request))
+        said: SoftTargets = await self._patiently(request)
+        return said
+
+    async def influence(self, request: Measured) -> Influence:
+        said: Influence = await self._patiently(request)
+        return said
 
     @property
     def _stirred_at(self) -> float:
         """When the teacher last did anything, where it tells: an engine works long before its first answer is ready."""
         return getattr(self._teacher, "stirred_at", 0.0)
 
-    async def _patiently(self, ask: Callable[[], Coroutine[Any, Any, R]]) -> R:
+    async def _patiently(self, request: AnyRequest) -> Any:
         for _ in range(self._tries):
-            answer = asyncio.ensure_future(ask())
+            answer = asyncio.ensure_future(request.put_to(self._teacher))
             try:
                 if await self._comes(answer):
                     return answer.result()
@@ -51,7 +56,7 @@ class Patient:
         often = f", asked {self._tries} times" if self._tries > 1 else ""
         raise self._gone(f"the teacher answered nothing for {self._silence_s:g} s (its watchdog_s){often}")
 
-    async def _comes(self, answer: "asyncio.Future[R]") -> bool:
+    async def _comes(self, answer: "asyncio.Future[Any]") -> bool:
         """Whether the answer, or the refusal, comes before silence has lasted too long."""
         sent_at = time.monotonic()
         while (left := max(sent_at, self._heard_at, self._stirred_at) + self._silence_s - time.monotonic()) > 0:

@@ -27,12 +27,12 @@ from pipelines.generate.caution import Caution
 from pipelines.generate.engine_time import Clock, Clocked, keep
 from pipelines.generate.journal import Lives
 from pipelines.generate.patience import Patient
-from pipelines.generate.teacher import Teacher, TeacherGone
+from pipelines.generate.teacher import TeacherGone
 from pipelines.generate.work import ShardRun, ShardWorker
 
 SHARDS_AT_ONCE = 4
 START_UP_S = 3600.0  # an engine that takes longer to start hangs
-MakeTeacher = Callable[[], Teacher]
+MakeTeacher = Callable[[], Any]  # a Teacher, or what else can be asked: a probe
 
 
 def run_on_pool(
@@ -139,7 +139,7 @@ def _end_process(why: str) -> NoReturn:
     os._exit(1)
 
 
-async def run_here(run: ShardRun, teacher: Teacher, progress: Progress) -> None:
+async def run_here(run: ShardRun, teacher: Any, progress: Progress) -> None:
     """Run all shards in this process, against a teacher that takes many requests at once.
 
     Several lanes take the next shard as soon as they are free, so one shard's long rows hold up no other.

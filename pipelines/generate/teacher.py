@@ -2,11 +2,12 @@
 
 Knows requests and the protocol. Does not know engines, actors or endpoints; those implement `Teacher`, and a
 `faculty.Faculty` says where a teacher runs. Stages see nothing else, so a new kind of teacher touches no stage.
+A request knows whom it is put to: so whatever answers requests can be asked as teachers are, a probe too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Sampling
@@ -39,6 +40,9 @@ class Request:
     def seed(self) -> int:
         return seed_of(self.id)
 
+    def put_to(self, teacher: "Teacher") -> Awaitable[Completion]:
+        return teacher.write(self)
+
     def prompt_ids(self, tokenizer: ChatTokenizer) -> list[int]:
         """The prompt as a model with this tokenizer sees it."""
         return tokenizer.prompt_ids(self.prompt) if self.is_chat else tokenizer.encode_raw(self.prompt)
@@ -57,6 +61,30 @@ class ScoreRequest:
     @property
     def tokens(self) -> int:
         return len(self.token_ids)
+
+    def put_to(self, teacher: "Teacher") -> Awaitable[SoftTargets]:
+        return teacher.score(self)
+
+
+class Measured(Protocol):
+    """A request about given tokens, which nothing is written to: a score, an influence."""
+
+    @property
+    def id(self) -> str:
+        """That of the record which answers it."""
+        ...
+
+    @property
+    def tokens(self) -> int:
+        """How many a model reads."""
+        ...
+
+    def put_to(self, whom: Any) -> Awaitable[Any]:
+        """Ask. Raises RequestFailed for what concerns this request only."""
+        ...
+
+
+AnyRequest = Request | Measured
 
 
 class RequestFailed(RuntimeError):

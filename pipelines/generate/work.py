@@ -1,6 +1,6 @@
 """One shard of a row-wise stage: read, ask for what is missing, commit, settle.
 
-Knows shards, the ledger and the teacher protocol. Does not know where the teacher runs: the same code is called
+Knows shards, the ledger and requests. Does not know where the teacher runs: the same code is called
 in the driver with the warm teacher and inside the pool's actors. A row may be asked for several samples; one whose
 request fails becomes Dropped, and the row's others go on.
 """
@@ -14,7 +14,7 @@ from pipelines.core.records import Dropped
 from pipelines.core.storage import Folder
 from pipelines.generate.asking import Asking
 from pipelines.generate.ledger import Ledger
-from pipelines.generate.teacher import Request, ScoreRequest, Teacher, TeacherId
+from pipelines.generate.teacher import AnyRequest, TeacherId
 from pipelines.generate.usage import usage
 
 Row = TypeVar("Row")
@@ -26,9 +26,9 @@ class Work(Protocol[Row]):
 
     reads: type[Row]
     writes: type[Any]
-    bought: type[Any]  # Completion or SoftTargets
+    bought: type[Any]  # Completion, SoftTargets or Influence
 
-    def requests(self, row: Row) -> Sequence[Request | ScoreRequest]:
+    def requests(self, row: Row) -> Sequence[AnyRequest]:
         """What to ask the teacher for this row: one request per sample."""
         ...
 
@@ -69,7 +69,7 @@ class ShardRun:
         return self.target.child(ENGINES)
 
 
-Asked = Mapping[str, Sequence[Request | ScoreRequest]]  # row id -> what is asked for it
+Asked = Mapping[str, Sequence[AnyRequest]]  # row id -> what is asked for it
 Ask = Callable[[Shard, Asked, Asking[Any]], Awaitable[None]]
 
 
@@ -81,7 +81,7 @@ async def all_at_once(shard: Shard, asked: Asked, asking: Asking[Any]) -> None:
 class ShardWorker(Generic[Row]):
     """Does shards, one after another or several at once, in one process."""
 
-    def __init__(self, run: ShardRun, teacher: Teacher, ask: Ask = all_at_once) -> None:
+    def __init__(self, run: ShardRun, teacher: Any, ask: Ask = all_at_once) -> None:
         self._run, self._teacher, self._ask, self._ledger = run, teacher, ask, run.ledger()
 
     async def do(self, shard: Shard) -> ShardDone:

@@ -1,18 +1,15 @@
 """Whether an estimate of influence may stand for the measured one: ranks, values and signs compared.
 
-Knows numbers, and how to have a sample of rows measured again. Does not know steps or losses.
+Knows numbers and rows of both kinds. Does not know steps or losses.
 """
 
-import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.config import SelfCheck
-from pipelines.core.records import Influence, TrainExample
-from pipelines.influence.probe import Probe
+from pipelines.core.records import Influence
 
 
 @dataclass(frozen=True)
@@ -42,15 +39,14 @@ class Agreement:
         )
 
 
-def self_check(
-    probe: Probe, examples: Sequence[TrainExample], estimated: Sequence[Influence], config: SelfCheck, seed: int
-) -> Agreement:
-    """Some of the estimated rows measured exactly. Which ones, the seed decides, and not the rows' order."""
-    by_row = {estimate.row_id: estimate.influence for estimate in estimated}
-    judged = sorted((example for example in examples if example.id in by_row), key=lambda example: example.id)
-    drawn = random.Random(f"{seed}/self-check").sample(judged, min(config.rows, len(judged)))
-    exact = [found for found in map(probe.exact, drawn) if isinstance(found, Influence)]
-    return agreement([by_row[found.row_id] for found in exact], [found.influence for found in exact])
+def of_rows(rows: Iterable[Influence]) -> Agreement | None:
+    """Of those that were measured exactly and estimated, too; None where there is none."""
+    exact: dict[str, float] = {}
+    told: dict[str, float] = {}
+    for row in rows:
+        (exact if row.method == "exact" else told)[row.row_id] = row.influence
+    both = sorted(exact.keys() & told.keys())
+    return agreement([told[id] for id in both], [exact[id] for id in both]) if both else None
 
 
 def agreement(estimated: Sequence[float], measured: Sequence[float]) -> Agreement:

@@ -23,16 +23,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipelines.core.config import Probing
 from pipelines.core.errors import UserError
-from pipelines.core.hashing import key_of
 from pipelines.core.records import Dropped, Influence, InfluenceMethod, TrainExample
 from pipelines.influence.nats import gradient, nats
 from pipelines.influence.reference import Reference
 from pipelines.influence.state import Gradients, Warm
+from pipelines.influence.work import STAGE
 from pipelines.train.batches import collate
 
-STAGE = "influence"
 TOLERANCE = 4.0  # times the noise: the restored weights are the same bits, so only rounding may move their loss
 
 
@@ -43,8 +41,8 @@ class BaselineMoved(RuntimeError):
 class Probe:
     """One student and one reference set, for any number of rows. Each starts from the same weights and moments."""
 
-    def __init__(self, warm: Warm, reference: Reference, config: Probing) -> None:
-        self._warm, self._reference, self._config = warm, reference, config
+    def __init__(self, warm: Warm, reference: Reference) -> None:
+        self._warm, self._reference = warm, reference
         self._window = _window(warm.model)
         if reference.longest > self._window:
             raise UserError(
@@ -59,22 +57,17 @@ class Probe:
                 f"the student's loss on the reference set is no number (before a step {self.before}, after one "
                 f"{self.null_step}); train it again with a lower learning_rate"
             )
-        self._measured = 0
 
-    def influence(self, example: TrainExample) -> Influence | Dropped:
-        """By the method that the settings name."""
-        return self.exact(example) if self._config.method == "exact" else self.first_order(example)
+    def influence(self, example: TrainExample, method: InfluenceMethod) -> Influence | Dropped:
+        """By either method."""
+        return self.exact(example) if method == "exact" else self.first_order(example)
 
     def exact(self, example: TrainExample) -> Influence | Dropped:
         """One step on this row alone, the reference loss after it, and back."""
         gradients = self._gradients(example)
         if isinstance(gradients, Dropped):
             return gradients
-        after = self._after(gradients)
-        self._measured += 1
-        if self._measured % self._config.check_every == 0:
-            self.check()
-        return self._found(example, "exact", self.null_step - after, self.noise)
+        return self._found(example, "exact", self.null_step - self._after(gradients), self.noise)
 
     def first_order(self, example: TrainExample) -> Influence | Dropped:
         """What the slope of the reference loss says of this row's step: one backward pass, and no reference pass."""
@@ -134,8 +127,8 @@ class Probe:
     ) -> Influence | Dropped:
         if not isfinite(influence):
             return _dropped(example, "no number", f"its step's influence is {influence}")
-        id, after = key_of(STAGE, method, example.id), self.null_step - influence
-        return Influence(id, example.id, method, influence, self.before, after, self.null_step, noise)
+        after = self.null_step - influence
+        return Influence("", example.id, method, influence, self.before, after, self.null_step, noise)
 
 
 def _row_loss(model: Any, example: TrainExample) -> Tensor:

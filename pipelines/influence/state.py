@@ -24,6 +24,7 @@ from pipelines.core.errors import UserError
 from pipelines.train.attention import load
 from pipelines.train.job import MODEL
 from pipelines.train.keep import WARM
+from pipelines.train.layers import layer_list
 
 _KINDS = ("masters", "exp_avg", "exp_avg_sq")
 _AGAIN = "train the student with `student.train.warm: true`"
@@ -62,10 +63,13 @@ class Warm:
         assert self.trained.keys() == first.keys() == second.keys(), "moments of weights that the model does not have"
 
     @classmethod
-    def read(cls, stage: Path, device: torch.device | str = "cpu") -> "Warm":
-        """Of a student's finished stage. The model is in evaluation mode: a probe draws no dropout."""
+    def read(cls, stage: Path, device: torch.device | str = "cpu", last_layers: int | None = None) -> "Warm":
+        """Of a student's finished stage. The model is in evaluation mode: a probe draws no dropout.
+
+        With `last_layers` only the trained weights of so many of the topmost layers are stepped: P counts those alone.
+        """
         optimizer = _settings(stage / WARM)
-        masters, first, second = _tensors(stage / WARM, device)
+        masters, first, second = _tensors(stage / WARM)
         model = load(stage / MODEL, torch.float32).to(device)
         parameters = dict(model.named_parameters())
         for name, master in masters.items():
@@ -73,7 +77,11 @@ class Warm:
                 raise UserError(f"{stage}: {MODEL}/ and {WARM}/ are of two students, as {name} shows; {_AGAIN}")
             with torch.no_grad():
                 parameters[name].copy_(master)
-        return cls(model, optimizer, first, second)
+        stepped = [name for name in masters if last_layers is None or _is_among(parameters[name], model, last_layers)]
+        if not stepped:
+            raise UserError(f"{stage}: training left the student's {last_layers} topmost layers as they were")
+        moments = [{name: each[name].to(device) for name in stepped} for each in (first, second)]
+        return cls(model, optimizer, *moments)
 
     def step(self, gradients: Gradients | None) -> Deltas:
         """Δθ of one further step, which is not made. None is the null step, that the moments alone make: g = 0."""
@@ -123,9 +131,13 @@ def _settings(warm: Path) -> AdamW:
     return settings
 
 
-def _tensors(warm: Path, device: torch.device | str) -> list[dict[str, Tensor]]:
+def _is_among(parameter: Tensor, model: Any, last_layers: int) -> bool:
+    return any(each is parameter for layer in layer_list(model)[-last_layers:] for each in layer.parameters())
+
+
+def _tensors(warm: Path) -> list[dict[str, Tensor]]:
     """Masters and moments, each by the parameter's name."""
-    masters, first, second = (load_file(warm / _file(kind), device=str(device)) for kind in _KINDS)
+    masters, first, second = (load_file(warm / _file(kind)) for kind in _KINDS)
     lacking = sorted({*masters, *first, *second} - (masters.keys() & first.keys() & second.keys()))
     if lacking:
         raise UserError(f"{warm} lacks the master or a moment of {lacking[0]}; {_AGAIN}")

@@ -13,19 +13,22 @@ from pipelines.core.errors import UserError
 from pipelines.core.plugins import content_key
 from pipelines.core.recipe import DataRecipe
 from pipelines.core.stage import Outcome, Stage, StageRun
-from pipelines.generate import evolved, filters, given, instructions, own_answers, quality, seeds
+from pipelines.generate import evolved, filters, given, held_out, instructions, own_answers, quality, seeds
 from pipelines.generate.answers import AnswerWork
 from pipelines.generate.evolved import EvolveWork
-from pipelines.generate.faculty import Faculty, run_rows
+from pipelines.generate.faculty import run_rows
 from pipelines.generate.instances import InstanceWork, TaskTypeWork
 from pipelines.generate.prompts import InstructionPrompt, Prompt
 from pipelines.generate.work import Work
+from pipelines.recipes import writers
+from pipelines.recipes.writers import Writer
+from serving.faculty import ClusterFaculty
 
 
 class DataStages:
     """Each method makes one stage out of the recipe. UserError for a file that is not there."""
 
-    def __init__(self, recipe: DataRecipe, faculty: Faculty) -> None:
+    def __init__(self, recipe: DataRecipe, faculty: ClusterFaculty) -> None:
         self._recipe, self._faculty = recipe, faculty
 
     def seeds(self) -> Stage:
@@ -44,6 +47,12 @@ class DataStages:
         config, written = self._recipe.instances, self._instructions(seed)
         return written if config is None else [*written, *self._instances(config, written[-1])]
 
+    def held_out(self, seed: Stage, pool: Stage) -> Stage:
+        """The tasks that are kept for evaluation, apart from all in the pool."""
+        max_rouge_l = self._recipe.instructions.max_rouge_l
+        config = {"max_rouge_l": max_rouge_l}
+        return Stage("held_out", 3, config, {"seeds": seed, "pool": pool}, partial(held_out.run, max_rouge_l))
+
     def answers(self, source: Stage) -> Stage:
         """The answers to the tasks, in the recipe's way."""
         config = self._recipe.answers
@@ -53,39 +62,49 @@ class DataStages:
         content = config.model_dump(mode="json")
         return Stage("answers", 1, content, {"source": source}, partial(own_answers.run, config), "the tasks' own")
 
-    def asked(self, name: str, config: Answers, source: Stage) -> Stage:
-        """Answers by a chat teacher."""
+    def asked(self, name: str, config: Answers, source: Stage, by: Writer | None = None, kind: str = "") -> Stage:
+        """Answers by a chat teacher: the section's, or `by` somebody else."""
         quality.chain(config.filters)  # an unknown filter is the user's mistake, told before anything starts
+        writer = by or writers.of_recipe(self._faculty, config.teacher)
         content = {
             **config.model_dump(mode="json", exclude={"teacher", "filters"}),
             "filters": content_key(config.filters),
-            "teacher": self._digest(config.teacher),
+            **writer.settings,
         }
 
         def run(stage: StageRun) -> Outcome:
-            work = AnswerWork(name, config, self._faculty.identity(config.teacher))
-            return self._rows(work, config.teacher, name, stage)
+            with writer.present(stage):
+                work = AnswerWork(name, config, self._faculty.identity(writer.name))
+                return self._rows(work, writer.name, name, stage)
 
         estimate = f"{config.samples} each, up to {config.sampling.max_tokens} tokens"
-        return Stage(name, 3, content, {"source": source}, run, estimate)
+        return Stage(name, 3, content, {"source": source, **writer.inputs}, run, estimate, kind)
 
     def _instructions(self, seed: Stage) -> list[Stage]:
         config = self._recipe.instructions
         if isinstance(config, Given):
             return [Stage("instructions", 1, {"kind": config.kind}, {"seeds": seed}, given.run)]
         filters.chain(config)  # an unknown filter is the user's mistake, told before anything starts
-        return [self._rounds(config, seed)] if isinstance(config, Instructions) else self._evolved(config, seed)
+        return [self.rounds(config, seed)] if isinstance(config, Instructions) else self._evolved(config, seed)
 
-    def _rounds(self, config: Instructions, seed: Stage) -> Stage:
+    def rounds(self, config: Instructions, seed: Stage, by: Writer | None = None, name: str = "instructions") -> Stage:
+        """New instructions by the section's teacher, or `by` somebody else."""
+        writer = by or writers.of_recipe(self._faculty, config.teacher)
         content = {
             **config.model_dump(mode="json", exclude={"teacher", "max_rounds", "filters", "prompt"}),
             "filters": content_key(config.filters),
             "prompt": InstructionPrompt.load(config.prompt).digest,
-            "teacher": self._digest(config.teacher),
+            **writer.settings,
             "seed": self._recipe.seed,
         }
-        run = partial(instructions.run, config, self._faculty, self._recipe.seed)
-        return Stage("instructions", 5, content, {"seeds": seed}, run, f"{config.target:,} new instructions")
+        asked = config.model_copy(update={"teacher": writer.name})
+
+        def run(stage: StageRun) -> Outcome:
+            with writer.present(stage):
+                return instructions.run(asked, self._faculty, self._recipe.seed, stage)
+
+        inputs, estimate = {"seeds": seed, **writer.inputs}, f"{config.target:,} new instructions"
+        return Stage(name, 5, content, inputs, run, estimate, "instructions")
 
     def _evolved(self, config: Evolved, seed: Stage) -> list[Stage]:
         """Generations, each rewriting the one before, and all of them together."""

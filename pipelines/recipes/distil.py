@@ -9,17 +9,14 @@ Knows which stage feeds which, and which settings enter each stage's key. Builds
 Rounds in which the student answers itself stand between its training and the evaluation (`on_policy.py`).
 """
 
-from functools import partial
-
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Answers, HTTPTeacher, VLLMTeacher
 from pipelines.core.recipe import Distil
 from pipelines.core.stage import Outcome, Stage, StageRun
-from pipelines.generate import held_out
 from pipelines.recipes import on_policy
 from pipelines.recipes.data import DataStages
 from pipelines.recipes.student import StudentStages
-from pipelines.train import examples, student
+from pipelines.train import student
 from serving import evaluate
 from serving.endpoints import Served
 from serving.examinees import Examinee, at_endpoint, behind_api
@@ -31,12 +28,12 @@ def stages(recipe: Distil, faculty: ClusterFaculty) -> list[Stage]:
     data, made, own = DataStages(recipe, faculty), StudentStages(recipe, faculty), _Builder(recipe, faculty)
     seed = data.seeds()
     tasks = data.tasks(seed)
-    apart = own.held_out(seed, tasks[-1])
+    apart = data.held_out(seed, tasks[-1])
     answers = data.answers(tasks[-1])
     references = own.references(data, apart)
     train, teacher = recipe.student.train, recipe.student.signals
     assert not isinstance(teacher, dict), "the recipe lets one teacher give signals"
-    shown = own.examples(answers, tasks)
+    shown = made.examples("examples", answers, tasks, recipe.trained_reasoning)
     captured = teacher if train.needs_signals else None
     signals = [made.soft_targets("soft_targets", captured, shown, train.top_k)] if captured else []
     first = made.first(shown)
@@ -47,15 +44,10 @@ def stages(recipe: Distil, faculty: ClusterFaculty) -> list[Stage]:
 
 
 class _Builder:
-    """What only this method has: held-out tasks, their references, and the evaluation on them."""
+    """What only this method has: references to the held-out tasks, and the evaluation on them."""
 
     def __init__(self, recipe: Distil, faculty: ClusterFaculty) -> None:
         self._recipe, self._faculty = recipe, faculty
-
-    def held_out(self, seed: Stage, pool: Stage) -> Stage:
-        max_rouge_l = self._recipe.instructions.max_rouge_l
-        config = {"max_rouge_l": max_rouge_l}
-        return Stage("held_out", 3, config, {"seeds": seed, "pool": pool}, partial(held_out.run, max_rouge_l))
 
     def references(self, data: DataStages, apart: Stage) -> Stage:
         """The teacher's own answers to the held-out tasks, asked for like the others. Loops stay: they are its own."""
@@ -63,23 +55,6 @@ class _Builder:
         alike = answers if isinstance(answers, Answers) else Answers(teacher=config.teacher, sampling=config.sampling)
         every = {"teacher": config.teacher, "samples": 1, "max_repetition": 1.0}
         return data.asked("references", alike.model_copy(update=every), apart)
-
-    def examples(self, answers: Stage, tasks: list[Stage]) -> Stage:
-        max_length = self._recipe.student.train.max_length
-        model = self._faculty.origin(self._recipe.student.init)
-        marks = self._recipe.trained_reasoning
-        config = {
-            "max_length": max_length,
-            "tokenizer": model.digest,
-            "method": "sft",
-            "reasoning": marks and marks.model_dump(mode="json"),
-        }
-
-        def run(stage: StageRun) -> Outcome:
-            encoded = partial(examples.encode, tokenizer=ChatTokenizer(str(model.folder())), marks=marks)
-            return examples.run("examples", encoded, max_length, stage)
-
-        return Stage("examples", 4, config, {"answers": answers, **{stage.name: stage for stage in tasks}}, run)
 
     def evaluate(self, references: Stage, first: Stage, trained: Stage) -> Stage:
         config, seed, marks = self._recipe.evaluate, self._recipe.seed, self._recipe.reasoning

@@ -8,11 +8,11 @@ Knows which stage feeds which. Builds inert stages; starts nothing.
 
 from pipelines.core.recipe import Generate
 from pipelines.core.stage import Stage
-from pipelines.generate.faculty import Faculty
 from pipelines.recipes.data import DataStages
+from serving.faculty import ClusterFaculty
 
 
-def stages(recipe: Generate, faculty: Faculty) -> list[Stage]:
+def stages(recipe: Generate, faculty: ClusterFaculty) -> list[Stage]:
     """The whole run, in order. UserError for a file or model that is not there."""
     made = DataStages(recipe, faculty)
     seed = made.seeds()

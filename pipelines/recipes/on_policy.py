@@ -21,9 +21,10 @@ from pipelines.generate.answers import AnswerWork
 from pipelines.generate.faculty import run_rows
 from pipelines.generate.ledger import Ledger
 from pipelines.generate.teacher import TeacherId
+from pipelines.recipes import writers
 from pipelines.recipes.student import StudentStages
-from pipelines.train import examples, student
-from serving.faculty import ClusterFaculty, number_format
+from pipelines.train import examples
+from serving.faculty import ClusterFaculty
 
 
 def student_name(recipe: Distil, round: int) -> str:
@@ -71,16 +72,20 @@ class _Builder:
         """Answers by the student as it is. Loops and what is cut off stay: there its teacher has most to say."""
         engine, pool = self._recipe.student.engine, self._config.pool
         asked = Answers(teacher=STUDENT, sampling=self._config.sampling)
-        content = {"sampling": asked.sampling.model_dump(mode="json"), "engine": number_format(engine)}
+
+        def spec(model: str) -> VLLMTeacher:
+            return VLLMTeacher(kind="vllm", model=model, engine=engine, pool=pool)
+
+        writer = writers.made(self._faculty, STUDENT, spec, current)
+        content = {"sampling": asked.sampling.model_dump(mode="json"), **writer.settings}
 
         def run(stage: StageRun) -> Outcome:
-            model = str(student.model_of(stage.inputs["student"]))
-            with self._faculty.lent(STUDENT, VLLMTeacher(kind="vllm", model=model, engine=engine, pool=pool)):
+            with writer.present(stage):
                 work = AnswerWork(name, asked, self._faculty.identity(STUDENT))
                 return run_rows(work, self._faculty, STUDENT, name, stage.inputs["source"].folder, stage)
 
         estimate = f"up to {self._config.tasks:,} answers of {asked.sampling.max_tokens} tokens by the student"
-        return Stage(name, 1, content, {"source": drawn, "student": current}, run, estimate)
+        return Stage(name, 1, content, {"source": drawn, **writer.inputs}, run, estimate)
 
     def _examples(self, name: str, answers: Stage, tasks: list[Stage]) -> Stage:
         """The answers in the tokens that the student said, which its replies have."""

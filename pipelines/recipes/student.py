@@ -3,23 +3,24 @@
 Knows which settings enter each stage's key. Builds inert stages; starts nothing.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 from cluster.models import Model
 from pipelines.core import manifest
 from pipelines.core.chat import ChatTokenizer
-from pipelines.core.config import GivenStudent, PrunedStudent, RandomStudent, Train
+from pipelines.core.config import GivenStudent, PrunedStudent, RandomStudent, Reasoning, Train
 from pipelines.core.recipe import StudentRecipe, signal_teachers
 from pipelines.core.stage import Done, Outcome, Stage, StageRun
 from pipelines.generate.faculty import run_rows
 from pipelines.generate.soft_targets import SoftTargetWork
-from pipelines.train import card, initial, student
+from pipelines.train import card, examples, initial, student
 from pipelines.train.card import Lesson, Origin
 from pipelines.train.job import MODEL
 from serving.faculty import ClusterFaculty
 
 # What changes no numbers.
-_HOW_IT_RUNS = {"checkpoint_every", "workers", "zero_stage", "offload", "gradient_checkpointing", "track"}
+HOW_IT_RUNS = {"checkpoint_every", "workers", "zero_stage", "offload", "gradient_checkpointing", "track"}
 
 
 class StudentStages:
@@ -27,6 +28,25 @@ class StudentStages:
 
     def __init__(self, recipe: StudentRecipe, faculty: ClusterFaculty) -> None:
         self._recipe, self._faculty = recipe, faculty
+
+    def examples(
+        self, name: str, answers: Stage, tasks: Sequence[Stage], marks: Reasoning | None = None, kind: str = ""
+    ) -> Stage:
+        """The answers as the student learns them; thoughts stand between `marks`."""
+        max_length, model = self._recipe.student.train.max_length, self._faculty.origin(self._recipe.student.init)
+        template = self._recipe.student.learn.template
+        config = {
+            "max_length": max_length,
+            "tokenizer": model.digest,
+            "template": template,
+            "reasoning": marks and marks.model_dump(mode="json"),
+        }
+
+        def run(stage: StageRun) -> Outcome:
+            encoded = partial(examples.encode, tokenizer=ChatTokenizer(str(model.folder()), template), marks=marks)
+            return examples.run(name, encoded, max_length, stage)
+
+        return Stage(name, 5, config, {"answers": answers, **{stage.name: stage for stage in tasks}}, run, kind=kind)
 
     def soft_targets(
         self, name: str, teacher: str, shown: Stage, k: int, sources: frozenset[str] | None = None
@@ -47,11 +67,15 @@ class StudentStages:
         start = self._student_init(shown)
         return [start, self._refit(shown, start)] if self._recipe.student.refit else [start]
 
-    def trained(self, name: str, train: Train, shown: Stage, signals: list[Stage], first: Stage) -> Stage:
-        """The student that `first` becomes. Whatever a run calls each that it trains, all are of one kind."""
-        seed, template, beside = self._recipe.seed, self._recipe.student.learn.template, self._beside(train)
+    def trained(self, name: str, train: Train, shown: Stage, signals: list[Stage], first: Stage, nth: int = 1) -> Stage:
+        """The student that `first` becomes. Whatever a run calls each that it trains, all are of one kind.
+
+        The `nth` of several that are trained alike sees the examples in an order of its own.
+        """
+        seed, template = self._recipe.seed + nth - 1, self._recipe.student.learn.template
+        beside = self._beside(train)
         config = {
-            **train.model_dump(mode="json", exclude=_HOW_IT_RUNS),
+            **train.model_dump(mode="json", exclude=HOW_IT_RUNS),
             "seed": seed,
             "teacher": beside and beside.digest,
         }

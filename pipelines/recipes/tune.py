@@ -58,7 +58,10 @@ class _Builder:
         model = self._faculty.origin(self._recipe.student.init)
         config = {
             "sources": {
-                name: {**source.model_dump(exclude={"path", "format"}), "content": given_data.content_key(name, source)}
+                name: {
+                    **source.model_dump(exclude={"path", "format"}),
+                    "content": given_data.content_key(f"data.sources.{name}", source),
+                }
                 for name, source in data.sources.items()
             },
             "held_out": data.held_out,

@@ -13,7 +13,7 @@ from html import escape
 from typing import Literal
 
 from pipelines.report.data import FunnelRow, Interval, LossPoint
-from pipelines.report.words import count, interval, measure, percent, thinned
+from pipelines.report.words import count, figure, interval, measure, percent, thinned
 
 _INK, _MUTED, _RULE = "var(--ink, #1f2328)", "var(--muted, #5f6670)", "var(--rule, #d9d9d4)"
 _BLUE, _RED, _PAPER = "var(--s1, #0072b2)", "var(--s2, #d55e00)", "var(--paper, #ffffff)"
@@ -25,8 +25,8 @@ _SERIES = (  # (colour, dash)
     ("var(--s5, #8a6d00)", "4 4"),
 )
 _DOT, _DIAMOND = "M-6.5 0a6.5 6.5 0 1 0 13 0a6.5 6.5 0 1 0-13 0z", "M0-8L8 0L0 8L-8 0z"
-_MARKS = {"student before": (_MUTED, _PAPER, _DOT), "student": (_BLUE, _BLUE, _DOT)}  # (line, fill, outline)
-_OTHER_MARK = (_RED, _RED, _DIAMOND)
+_BEFORE, _STUDENT = (_MUTED, _PAPER, _DOT), (_BLUE, _BLUE, _DOT)  # (line, fill, outline)
+_OTHER = (_RED, _RED, _DIAMOND)
 _SHADES = (0.9, 0.6, 0.38, 0.22)  # of the dropped rows' bar, the commonest reason first
 MOST_POINTS, _MOST_BANDS = 240, 48  # of a curve; a longer one is drawn as means of neighbours
 
@@ -124,26 +124,63 @@ def interval_dots(title: str, rows: Mapping[str, Interval | None], better: Liter
     over = []
     for index, (model, value) in enumerate(rows.items()):
         y = 54 * index + 13
-        over += [_text(0, y, _clip(model, 26), weight=600), _text(100, y, interval(value), "end")]
+        over += [_text(0, y, _clip(model, 30), weight=600), _text(100, y, interval(value), "end")]
         if value and model in found:
             y += 22
-            colour, fill, outline = _MARKS.get(model, _OTHER_MARK)
+            colour, fill, outline = mark = _mark(model)
             low, mean, high = (_share(v, *ends) for v in (value.low, value.mean, value.high))
-            if model != "student":
+            if mark is not _STUDENT:
                 under += [_rule(mean, mean, row, row + 28, colour, "2 3") for row in range(22, bottom, 54)]
             over += [_rule(low, high, y, y, colour, width=3)]
             over += [_rule(end, end, y - 5, y + 5, colour, width=2) for end in (low, high)]
-            mark = _tag("path", d=outline, fill=fill, stroke=colour, stroke_width="2.5")
-            over.append(_tag("svg", mark, x=f"{_n(mean)}%", y=_n(y), overflow="visible"))
+            shape = _tag("path", d=outline, fill=fill, stroke=colour, stroke_width="2.5")
+            over.append(_tag("svg", shape, x=f"{_n(mean)}%", y=_n(y), overflow="visible"))
     if "student" in found and "student before" in found:
         before, after = (_share(found[model].mean, *ends) for model in ("student before", "student"))
         y = 54 * list(rows).index("student") + 35
         under.append(_rule(before, after, y, y, _BLUE, width=14, opacity=0.16))
-    shown = ticks[:: len(ticks) // 5 + 1]
-    axis = [_axis_word(_share(tick, *ends), bottom + 18, _tick_word(tick, shown)) for tick in shown]
     told = "; ".join(f"{model} {interval(value)}" for model, value in rows.items())
     desc = f"Mean with 95 % interval, {better} is better: {told}."
-    return _svg(title, desc, bottom + 24, [*under, *over, *axis])
+    return _svg(title, desc, bottom + 24, [*under, *over, *_axis(ticks, bottom)])
+
+
+def _mark(model: str) -> tuple[str, str, str]:
+    """(line, fill, outline). A student's name may go on: of which teacher it is, on which source it was measured."""
+    if model.startswith("student before"):
+        return _BEFORE
+    return _STUDENT if model == "student" or model.startswith("student ") else _OTHER
+
+
+def spreads(title: str, rows: Mapping[str, Sequence[float]]) -> str:
+    """Five quantiles of each row's figures on one scale, with a dotted rule at 0; "" for none."""
+    if not rows:
+        return ""
+    figures = [0.0, *(value for quantiles in rows.values() for value in quantiles)]
+    ticks = _ticks(min(figures), max(figures), most=9)
+    ends = (ticks[0], ticks[-1])
+    zero, bottom = _share(0, *ends), 54 * len(rows) + 6
+    parts = [_rule(0, 100, bottom, bottom)]
+    parts += [_rule(zero, zero, row, row + 28, _MUTED, "2 3") for row in range(22, bottom, 54)]
+    told = []
+    for index, (name, quantiles) in enumerate(rows.items()):
+        y = 54 * index + 13
+        low, first, middle, third, high = map(figure, quantiles)
+        parts += [_text(0, y, _clip(name, 30), weight=600), _text(100, y, f"half {first} to {third}", "end")]
+        parts += _spread([_share(value, *ends) for value in quantiles], y + 22)
+        told.append(f"{name}: median {middle}, half between {first} and {third}, nine tenths between {low} and {high}")
+    return _svg(title, f"{'; '.join(told)}.", bottom + 24, [*parts, *_axis(ticks, bottom)])
+
+
+def _spread(places: Sequence[float], y: float) -> list[str]:
+    """A line from the first quantile to the last, a bar from the second to the fourth, a dot at the middle one."""
+    low, first, middle, third, high = places
+    dot = _tag("path", d=_DOT, fill=_BLUE, stroke=_BLUE, stroke_width="2.5")
+    return [
+        _rule(low, high, y, y, _BLUE, width=2),
+        *(_rule(end, end, y - 5, y + 5, _BLUE, width=2) for end in (low, high)),
+        _bar(first / 100, (third - first) / 100, y - 7, _BLUE, 0.38),
+        _tag("svg", dot, x=f"{_n(middle)}%", y=_n(y), overflow="visible"),
+    ]
 
 
 def funnel(steps: Sequence[FunnelRow]) -> str:
@@ -214,6 +251,12 @@ def _text(
         font_size="13",
         font_weight=str(weight),
     )
+
+
+def _axis(ticks: Sequence[float], y: float) -> list[str]:
+    """Some of the ticks beneath a scale that goes from the first to the last of them."""
+    shown = ticks[:: len(ticks) // 5 + 1]
+    return [_axis_word(_share(tick, ticks[0], ticks[-1]), y + 18, _tick_word(tick, shown)) for tick in shown]
 
 
 def _axis_word(x: float, y: float, words: str) -> str:

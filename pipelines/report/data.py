@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 RunStatus = Literal["done", "stopped", "failed", "running"]
 StageStatus = Literal["done", "cached", "partial", "pending", "failed"]
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # by which a report tells how influences lie
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,76 @@ class RoundRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbedRow:
+    """A row at one end of its round's influences, and where it comes from."""
+
+    id: str  # of the influence, which `tutelage trace` follows back
+    influence: float
+    instruction: str
+    input: str
+    answer: str
+    instruction_id: str
+    parents: tuple[str, ...]  # ids of the tasks that its teacher was shown
+    teacher: str  # its name, and what it is: the digest's first letters
+    sampling: str  # of both texts, in words
+
+
+@dataclass(frozen=True, slots=True)
+class SelfCheck:
+    """Estimates of influence, compared with what was measured of the same rows."""
+
+    rows: int
+    spearman: float
+    same_sign: float  # share of the rows
+
+
+@dataclass(frozen=True, slots=True)
+class Preferred:
+    """The preferences that a round's influences made."""
+
+    pairs: int
+    mean_margin: float  # of influence, in nats
+    prompts: int  # with a row that was probed
+    pairs_per_prompt: Mapping[int, int]  # so many pairs -> prompts; those without any are not there
+
+
+@dataclass(frozen=True, slots=True)
+class InfluenceRound:
+    """A round in which rows were probed and their teacher was tuned, as far as it has come. Influences are in nats."""
+
+    round: int  # from 1
+    rows: int
+    helped: float  # share of the rows with an influence above 0
+    quantiles: tuple[float, ...]  # at QUANTILES
+    best: tuple[ProbedRow, ...]
+    worst: tuple[ProbedRow, ...]
+    self_check: SelfCheck | None = None  # None: every row was measured, none was estimated
+    preferred: Preferred | None = None
+    dpo: tuple[float, float] | None = None  # loss of a preference when the tuning began and when it ended, in nats
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One mean minus another, over the same rows."""
+
+    interval: Interval
+    smallest: float  # that so many rows would show four times in five
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """The students of one teacher, each trained on the same of its rows. Losses are means over its students."""
+
+    teacher: str
+    students: int
+    rows: int  # of one student
+    tokens: int
+    loss: Interval | None = None  # nats per held-out token
+    gained: Difference | None = None  # that, minus the loss of the untuned teacher's students
+
+
+@dataclass(frozen=True, slots=True)
 class ModelScore:
     """One model on the held-out set. `nll`: nats per reference token; None: not measured."""
 
@@ -187,6 +258,8 @@ class Report:
     funnel: tuple[FunnelRow, ...] = ()
     loss_curve: tuple[LossPoint, ...] = ()
     rounds: tuple[RoundRow, ...] = ()
+    influence: tuple[InfluenceRound, ...] = ()
+    taught: tuple[Taught, ...] = ()  # the untuned teacher first
     scores: tuple[ModelScore, ...] = ()
     choices: tuple[ChoiceScore, ...] = ()
     gap_closed: float | None = None  # (before - student) / (before - teacher), of the mean nll

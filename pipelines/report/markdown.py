@@ -10,17 +10,30 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from pipelines.report.data import ChoiceScore, FunnelRow, LossPoint, Report, RoundRow, Sample
+from pipelines.report.data import (
+    QUANTILES,
+    ChoiceScore,
+    FunnelRow,
+    InfluenceRound,
+    LossPoint,
+    ProbedRow,
+    Report,
+    RoundRow,
+    Sample,
+    Taught,
+)
 from pipelines.report.words import (
     LOSS_ROWS,
     STATUS_WORDS,
     count,
+    difference,
     drops_by_reason,
     duration,
     figure,
     gap_words,
     interval,
     measure,
+    pairs_per_prompt,
     percent,
     thinned,
     when,
@@ -32,6 +45,7 @@ def markdown(report: Report) -> str:
     parts = [
         _head(report),
         *(_student(report) if report.trains else []),
+        *(_part("Rounds of influence", _influence(report.influence)) if report.influence else []),
         *_part("What became of the rows", _funnel(report.funnel)),
         *(_part("Loss", _loss(report.loss_curve)) if report.trains else []),
         *(_part("Rounds of own answers", _rounds(report.rounds)) if report.rounds else []),
@@ -89,7 +103,8 @@ def _student(report: Report) -> list[str]:
 def _result(report: Report) -> list[str]:
     if report.choices:
         return _part("Accuracy", _choices(report.choices))
-    return _part("Before, after, teacher", _scores(report))
+    title = "Students of each teacher" if report.taught else "Before, after, teacher"
+    return _part(title, [*_scores(report), *_taught(report.taught)])
 
 
 def _scores(report: Report) -> list[str]:
@@ -117,6 +132,15 @@ def _scores(report: Report) -> list[str]:
         for s in report.scores
     )
     return told + _table(head, rows, "lrrrrrr")
+
+
+def _taught(taught: Sequence[Taught]) -> list[str]:
+    head = ("Teacher", "Students", "Rows each", "Tokens each", "Nats per held-out token ↓", "Difference ↓")
+    rows = (
+        (t.teacher, count(t.students), count(t.rows), count(t.tokens), interval(t.loss), difference(t.gained))
+        for t in taught
+    )
+    return _table(head, rows, "lrrrrr")
 
 
 def _choices(scores: Sequence[ChoiceScore]) -> list[str]:
@@ -184,6 +208,68 @@ def _rounds(rounds: Sequence[RoundRow]) -> list[str]:
         for r in rounds
     )
     return _table(head, rows, "rrrrrr")
+
+
+def _influence(rounds: Sequence[InfluenceRound]) -> list[str]:
+    return [
+        "How much more a step on one row lowers the student's loss on the reference rows than a step without news, in "
+        "nats; above 0 the row helped. Beneath a percentage stands what so many of the rows are below.",
+        *_spreads(rounds),
+        *_preferred(rounds),
+        *(part for each in rounds for part in _ends(each)),
+    ]
+
+
+def _spreads(rounds: Sequence[InfluenceRound]) -> list[str]:
+    shares = [f"{100 * share:.0f} %" for share in QUANTILES]
+    rows = (
+        (
+            r.round,
+            count(r.rows),
+            percent(r.helped),
+            *map(figure, r.quantiles),
+            *((count(c.rows), measure(c.spearman), percent(c.same_sign)) if (c := r.self_check) else ("–",) * 3),
+        )
+        for r in rounds
+    )
+    head = ("Round", "Rows probed", "Helped", *shares, "Measured both ways", "Spearman", "Same sign")
+    return _table(head, rows, "r" * len(head))
+
+
+def _preferred(rounds: Sequence[InfluenceRound]) -> list[str]:
+    head = ("Round", "Preferences", "Mean margin", "Prompts probed", "With preferences", "First loss", "Last loss")
+    rows = (
+        (
+            r.round,
+            count(p.pairs),
+            figure(p.mean_margin),
+            count(p.prompts),
+            pairs_per_prompt(p.pairs_per_prompt),
+            *(map(measure, r.dpo) if r.dpo else ("–",) * 2),
+        )
+        for r in rounds
+        if (p := r.preferred)
+    )
+    table = _table(head, rows, "r" * len(head))
+    told = "The teacher's loss on a preference starts at ln 2 = 0.693, where it likes neither text better than before."
+    return [told, *table] if table else []
+
+
+def _ends(round: InfluenceRound) -> list[str]:
+    """The rows that helped most and those that hurt most."""
+    told = []
+    for which, rows in (("helped", round.best), ("hurt", round.worst)):
+        told += [f"### Round {round.round}: the rows that {which} most"] if rows else []
+        told += [part for row in rows for part in _probed(row)]
+    return told
+
+
+def _probed(row: ProbedRow) -> list[str]:
+    task = f"{row.instruction}\n\n{row.input}" if row.input else row.instruction
+    shown = f", which was shown {', '.join(map(escaped, row.parents))}" if row.parents else ""
+    by = f"Task {escaped(row.instruction_id)}, written by {escaped(row.teacher)}{shown}; {escaped(row.sampling)}."
+    trace = fenced(f"tutelage trace {row.id}", "sh")
+    return [f"**{figure(row.influence)} nats**", fenced(task), fenced(row.answer), by, trace]
 
 
 def _ledger(report: Report) -> list[str]:

@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from pipelines.report import charts, words
-from pipelines.report.data import ChoiceScore, ModelScore, Report
+from pipelines.report.data import QUANTILES, ChoiceScore, ModelScore, Report
 
 
 def html(report: Report) -> str:
@@ -30,6 +30,10 @@ def html(report: Report) -> str:
         "loss_mean_of": math.ceil(len(report.loss_curve) / charts.MOST_POINTS),
         "components": list(dict.fromkeys(name for point in report.loss_curve for name in point.components)),
         "funnel_chart": Markup(charts.funnel(report.funnel)),
+        "influence_chart": Markup(
+            charts.spreads("Influence of single rows", {f"round {r.round}": r.quantiles for r in report.influence})
+        ),
+        "quantiles": [f"{100 * share:.0f} %" for share in QUANTILES],
         "stage_seconds": sum(stage.seconds for stage in report.stages),
         "drops": words.drops_by_reason(report.dropped, report.funnel),
     }
@@ -60,6 +64,9 @@ def _choice_charts(scores: Sequence[ChoiceScore]) -> list[tuple[str, str, Markup
 
 def _environment() -> Environment:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    filters = (words.count, words.duration, words.percent, words.measure, words.figure)
+    filters = (
+        words.count, words.duration, words.percent, words.measure, words.figure, words.interval, words.difference,
+        words.pairs_per_prompt,
+    )  # fmt: skip
     environment.filters.update({each.__name__: each for each in filters})
     return environment

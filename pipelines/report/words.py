@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from pipelines.report.data import DroppedRow, FunnelRow, Interval, LossPoint, RunStatus
+from pipelines.report.data import Difference, DroppedRow, FunnelRow, Interval, LossPoint, RunStatus, Taught
 
 STATUS_WORDS: Mapping[RunStatus, str] = {
     "done": "Finished.",
@@ -109,3 +109,27 @@ def drops_by_reason(
         for (stage, reason), rows in groups.items()
     ]
     return sorted(told, key=lambda group: -group[2])
+
+
+def pairs_per_prompt(found: Mapping[int, int]) -> str:
+    """{1: 8, 2: 1} -> "8 with 1, 1 with 2"."""
+    return ", ".join(f"{count(prompts)} with {pairs}" for pairs, prompts in sorted(found.items()))
+
+
+def difference(value: Difference | None) -> str:
+    """The mean and the ends of its interval, each with its sign."""
+    if value is None:
+        return "–"
+    mean, low, high = value.interval.mean, value.interval.low, value.interval.high
+    return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
+
+
+def gains(taught: Sequence[Taught]) -> list[str]:
+    """What tuning changed, a sentence for each tuned teacher whose students were measured."""
+    return [
+        f"Held-out loss of the students of {row.teacher} minus that of the students of {taught[0].teacher}, row by "
+        f"row: {difference(row.gained)} nats per token. Lower is better; {row.gained.rows} rows would show a "
+        f"difference of {row.gained.smallest:.4f} four times in five."
+        for row in taught
+        if row.gained
+    ]

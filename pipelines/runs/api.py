@@ -14,11 +14,11 @@ import yaml
 from pipelines.core import recipe_file, runner
 from pipelines.core.errors import UserError
 from pipelines.core.progress import Budget, Progress
-from pipelines.core.recipe import AnyRecipe, Distil, Generate, TinyLLM, Tune, recipe_of
+from pipelines.core.recipe import AnyRecipe, Distil, Generate, Montessori, TinyLLM, Tune, recipe_of
 from pipelines.core.runner import Finished, Planned
 from pipelines.core.stage import Stage
 from pipelines.core.storage import Folder
-from pipelines.recipes import distil, generate, tinyllm, tune
+from pipelines.recipes import distil, generate, montessori, tinyllm, tune
 from pipelines.runs import preflight
 from serving.endpoints import held_port
 from serving.faculty import ClusterFaculty
@@ -57,6 +57,8 @@ def stages_of(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[Stage]:
             return distil.stages(recipe, faculty)
         case Generate():
             return generate.stages(recipe, faculty)
+        case Montessori():
+            return montessori.stages(recipe, faculty)
         case TinyLLM():
             return tinyllm.stages(recipe, faculty)
         case Tune():

@@ -10,7 +10,7 @@ from typing import Any
 from cluster.models import Model
 from pipelines.core.config import GivenStudent, Learn, LocalTeacher
 from pipelines.core.errors import UserError
-from pipelines.core.recipe import Distil, StudentRecipe, signal_teachers
+from pipelines.core.recipe import Distil, Montessori, StudentRecipe, signal_teachers
 from serving.faculty import ClusterFaculty
 
 Header = Mapping[str, Any]
@@ -49,6 +49,8 @@ def _refused(recipe: StudentRecipe, student: Header) -> Iterator[str]:
     init, learn, train = recipe.student.init, recipe.student.learn, recipe.student.train
     if isinstance(recipe, Distil):
         yield "method: 'distil' evaluates its student through vLLM, which runs no such model; use `method: tune`"
+    if isinstance(recipe, Montessori):
+        yield "method: 'montessori' renders what teachers write for models with one stack of layers; take one of those"
     if not isinstance(init, GivenStudent):
         yield f"student.init.kind: {init.kind!r} is for models with one stack of layers; use `kind: model`"
     if learns_prompts(learn):

@@ -5,11 +5,21 @@ be. Knows models by their number of parameters only.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipelines.core.config import Answers, Evolved, Instructions, LocalTeacher
-from pipelines.core.recipe import AnyRecipe, DataRecipe, Distil, StudentRecipe, TinyLLM, Tune, signal_teachers
+from pipelines.core.recipe import (
+    AnyRecipe,
+    DataRecipe,
+    Distil,
+    Montessori,
+    StudentRecipe,
+    TinyLLM,
+    Tune,
+    signal_teachers,
+)
 from pipelines.generate.prompts import InstructionPrompt
+from pipelines.runs import round_estimates
 
 # FLOP/s that a GPU of the H100's kind keeps up: writing is bound by memory, so it is far below its peak of 989e12.
 WRITING, TRAINING = 100e12, 350e12
@@ -38,6 +48,8 @@ def shares(recipe: AnyRecipe, seeds: int) -> list[Share]:
         ]
     if isinstance(recipe, Tune):
         return []
+    if isinstance(recipe, Montessori):
+        return _of_every_teacher(recipe)
     train = seeds - recipe.seeds.held_out
     new, found = _new_tasks(recipe, train)
     if recipe.instances is not None:
@@ -58,6 +70,10 @@ def shares(recipe: AnyRecipe, seeds: int) -> list[Share]:
 def examples(recipe: StudentRecipe, seeds: int) -> tuple[int, int]:
     """(examples, their tokens) that the student is trained on, all epochs together. `seeds`: rows to start from."""
     config = recipe.student.train
+    if isinstance(recipe, Montessori):
+        students = (recipe.rounds.count + 1) * recipe.evaluate.students
+        rows = students * min(recipe.evaluate.rows, recipe.instructions.target) * config.epochs
+        return rows, rows * config.max_length
     if isinstance(recipe, Tune | TinyLLM):
         tasks = len(recipe.rationales.losses) if isinstance(recipe, TinyLLM) else 1  # of each row
         rows = seeds * tasks * config.epochs
@@ -75,12 +91,18 @@ def own_answers(recipe: AnyRecipe, seeds: int) -> tuple[int, int]:
     return rows, rows * config.sampling.max_tokens
 
 
-def in_words(recipe: AnyRecipe, seeds: int, sides: int = 1) -> list[str]:
-    """A line for each step. An encoder-decoder's examples have two `sides`, each as long as max_length."""
+def in_words(recipe: AnyRecipe, seeds: int, sides: int = 1, reference: int = 0) -> list[str]:
+    """A line for each step.
+
+    An encoder-decoder's examples have two `sides`, each as long as max_length. Influence is measured on `reference`
+    rows.
+    """
     lines = [f"{s.step}: up to {s.rows:,} rows and {s.tokens:,} tokens by {s.teacher}" for s in shares(recipe, seeds)]
     if isinstance(recipe, StudentRecipe):
         (rows, tokens), epochs = examples(recipe, seeds), recipe.student.train.epochs
         lines.append(f"training: up to {rows:,} examples and {sides * tokens:,} tokens, in {epochs} epoch(s)")
+        if isinstance(recipe, Montessori):
+            lines.append(round_estimates.in_words(recipe, reference))
         if config := recipe.student.on_policy:
             rows, tokens = own_answers(recipe, seeds)
             again = f"trained on in {config.train.epochs} epoch(s)"
@@ -90,8 +112,8 @@ def in_words(recipe: AnyRecipe, seeds: int, sides: int = 1) -> list[str]:
     return lines
 
 
-def gpu_hours(recipe: AnyRecipe, seeds: int, sizes: Mapping[str, int], student: int) -> str:
-    """One line; "" where a size is not known (0), or where it is a matter of minutes."""
+def gpu_hours(recipe: AnyRecipe, seeds: int, sizes: Mapping[str, int], student: int, reference: int = 0) -> str:
+    """One line; "" where a size is not known (0), or where it is a matter of minutes. `reference`: as in in_words."""
     ours = [s for s in shares(recipe, seeds) if isinstance(recipe.teachers[s.teacher], LocalTeacher)]
     work = [2 * sizes[s.teacher] * s.tokens / WRITING for s in ours]
     known = all(sizes[s.teacher] for s in ours)
@@ -105,9 +127,20 @@ def gpu_hours(recipe: AnyRecipe, seeds: int, sizes: Mapping[str, int], student: 
         # Which source has how many rows is not known here: the largest teacher stands for all.
         asked = signal_teachers(recipe.student)
         work.append(max((2 * sizes[name] * scored / WRITING for name in asked), default=0.0))
+    if isinstance(recipe, Montessori):
+        scored, learnt = round_estimates.work(recipe, reference, sizes[recipe.teacher], student)
+        work += [2 * scored / WRITING, 6 * learnt / TRAINING]
     hours = sum(work) / 3600
     told = f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
     return f"GPU-hours: about {told}, if no row is dropped ({FORMULA})" if known and hours >= 0.01 else ""
+
+
+def _of_every_teacher(recipe: Montessori) -> list[Share]:
+    """The same of the untuned one and of each that is tuned. No seed is answered."""
+    new, found = _new_tasks(recipe, 0)
+    found.append(Share("answers", recipe.teacher, new, new * recipe.answers.sampling.max_tokens))
+    teachers = recipe.rounds.count + 1
+    return [replace(share, rows=teachers * share.rows, tokens=teachers * share.tokens) for share in found]
 
 
 def _tasks(recipe: DataRecipe, seeds: int) -> int:

@@ -71,14 +71,16 @@ def _given(recipe: Tune, done: dict[str, Done]) -> tuple[data.DataRow, ...]:
 
 
 def _examples(done: dict[str, Done], trained: bool) -> tuple[data.DataRow, ...]:
-    """Some rows of what teachers wrote, as it was trained on or as it is, new instructions first."""
-    last = "examples" if trained else "answers"
+    """Some rows of what the last teacher wrote, as it was trained on or as it is, new instructions first."""
+    of = written.last_teacher(done)
+    last = f"examples{of}" if trained else "answers"
     if last not in done:
         return ()
-    tasks = {i.id: i for i in rows_of(written.tasks(done).folder, Instruction)}
-    answers = list(rows_of(done["answers"].folder, Answer))
-    if last == "examples":
-        trained_on = {e.answer_id for e in rows_of(done["examples"].folder, TrainExample)}
+    tasks = {i.id: i for i in rows_of(written.tasks(done, of).folder, Instruction)}
+    answers = list(rows_of(done[f"answers{of}"].folder, Answer))
+    if trained:
+        shown_to = done.get(f"budget{of}", done[last])
+        trained_on = {e.answer_id for e in rows_of(shown_to.folder, TrainExample)}
         answers = [a for a in answers if a.id in trained_on]
     shown = [(tasks[a.instruction_id], a) for a in answers]
     newest = sorted(shown, key=lambda pair: (pair[0].origin == "seed", pair[1].sample, pair[0].id))[:TRAINED]

@@ -12,7 +12,7 @@ from pipelines.core.config import Evolved, FakeTeacher, Given, HTTPTeacher, OwnA
 from pipelines.core.errors import UserError
 from pipelines.core.hashing import canonical
 from pipelines.core.parts import rows_of
-from pipelines.core.recipe import DataRecipe, Recipe, TinyLLM, Tune
+from pipelines.core.recipe import DataRecipe, Montessori, Recipe, TinyLLM, Tune
 from pipelines.core.records import Answer, Conversation, Instruction
 from pipelines.core.stage import Done
 from pipelines.core.storage import Folder
@@ -63,9 +63,12 @@ def _of_run(name: str, runs: str, overrides: Sequence[str]) -> Taken:
         return _of_tuned(recipe, run_folder.name, done)
     if isinstance(recipe, TinyLLM):
         return _of_explained(recipe, run_folder.name, done)
-    if "answers" not in done:
-        raise UserError(f"{run_folder.name} in {runs} has no finished answers yet; `tutelage run` makes them")
-    return _run_provenance(recipe, run_folder.name, done), done["answers"].manifest["rows"], _answered(done)
+    of = f"_{recipe.rounds.count}" if isinstance(recipe, Montessori) else ""
+    if f"answers{of}" not in done:
+        whose = " by the teacher after its last round" if of else ""
+        raise UserError(f"{run_folder.name} in {runs} has no finished answers{whose} yet; `tutelage run` makes them")
+    provenance = _run_provenance(recipe, run_folder.name, done, of)
+    return provenance, done[f"answers{of}"].manifest["rows"], _answered(done, of)
 
 
 def _of_tuned(recipe: Tune, run: str, done: Mapping[str, Done]) -> Taken:
@@ -113,10 +116,10 @@ def _of_explained(recipe: TinyLLM, run: str, done: Mapping[str, Done]) -> Taken:
     return provenance, done["examples"].manifest["rows"], choices.trained_on(config, done)
 
 
-def _answered(done: Mapping[str, Done]) -> Iterator[Conversation]:
-    """The answers in their order, each with its instruction."""
-    tasks = {task.id: task for task in rows_of(written.tasks(done).folder, Instruction)}
-    for answer in rows_of(done["answers"].folder, Answer):
+def _answered(done: Mapping[str, Done], of: str) -> Iterator[Conversation]:
+    """The answers in their order, each with its instruction. `of` is how their teacher's stages end: see `written`."""
+    tasks = {task.id: task for task in rows_of(written.tasks(done, of).folder, Instruction)}
+    for answer in rows_of(done[f"answers{of}"].folder, Answer):
         task = tasks[answer.instruction_id]
         assert task.split == "train", f"the held-out task {task.id} has an answer among the training answers"
         lineage = {
@@ -132,7 +135,7 @@ def _answered(done: Mapping[str, Done]) -> Iterator[Conversation]:
         yield Conversation(id, "", turns, task.input, canonical(lineage))
 
 
-def _run_provenance(recipe: DataRecipe, run: str, done: Mapping[str, Done]) -> Provenance:
+def _run_provenance(recipe: DataRecipe, run: str, done: Mapping[str, Done], of: str) -> Provenance:
     return Provenance(
         name=run,
         teachers=[_teacher(recipe, name) for name in _writers(recipe)],
@@ -142,6 +145,7 @@ def _run_provenance(recipe: DataRecipe, run: str, done: Mapping[str, Done]) -> P
             f"Instructions: {_instructions(recipe)}",
             *_instances(recipe),
             f"Answers: {_answers(recipe)}",
+            *_tuning(recipe),
         ],
         filters=[
             *_instruction_filters(recipe),
@@ -149,8 +153,8 @@ def _run_provenance(recipe: DataRecipe, run: str, done: Mapping[str, Done]) -> P
         ],
         steps=[
             Step(name, done[name].manifest["rows"], done[name].manifest["dropped"])
-            for name in written.steps(done)
-            if name != "examples"
+            for name in written.steps(done, of)
+            if name != f"examples{of}"
         ],
         lineage="Seed, instruction, answer: `extra` holds `answer_id`, `instruction_id`, and in `parents` the ids of "
         "the instructions that the teacher was shown or made it of (none for a seed). "
@@ -174,7 +178,8 @@ def _instructions(recipe: DataRecipe) -> str:
             f"the seeds that are left, and what `{settings.teacher}` made of them in {settings.generations} "
             "generation(s) of rewriting."
         )
-    return f"the seeds that are left, and new ones by `{settings.teacher}`."
+    seeds = "" if isinstance(recipe, Montessori) else "the seeds that are left, and "
+    return f"{seeds}new ones by `{settings.teacher}`."
 
 
 def _instances(recipe: DataRecipe) -> list[str]:
@@ -187,6 +192,12 @@ def _answers(recipe: DataRecipe) -> str:
     if isinstance(settings, OwnAnswers):
         return "those that came with the tasks."
     return f"{settings.samples} for each instruction, by `{settings.teacher}`."
+
+
+def _tuning(recipe: DataRecipe) -> list[str]:
+    if not isinstance(recipe, Montessori):
+        return []
+    return [f"`{recipe.teacher}` was tuned in {recipe.rounds.count} round(s) before it wrote them, to help a student."]
 
 
 def _answer_filters(recipe: DataRecipe) -> list[str]:

@@ -16,7 +16,9 @@ from pipelines.core.records import (
     Completion,
     EvalAnswer,
     HeldOutLoss,
+    Influence,
     Instruction,
+    Preference,
     Question,
     Rationale,
     RationaleTask,
@@ -32,8 +34,14 @@ _KINDS: dict[str, type[Any]] = {
     "references": Answer, "examples": TrainExample, "soft_targets": SoftTargets, "evaluate": EvalAnswer,
     "held_out_examples": TrainExample, "held_out_loss": HeldOutLoss, "questions": Question,
     "rationale_tasks": RationaleTask, "rationales": Rationale, "accuracy": ChoiceAnswer,
+    "new_tasks": Instruction, "warm_rows": TrainExample, "probe_rows": TrainExample, "reference": TrainExample,
+    "held_out_answers": TrainExample, "budget": TrainExample, "influence": Influence, "preferences": Preference,
+    "pairs": TrainExample, "pair_losses": HeldOutLoss,
 }  # fmt: skip
-_PARENTS = ("answer_id", "example_id", "instruction_id", "question_id", "group", "completion_id", "parents", "shown")
+_PARENTS = (
+    "answer_id", "example_id", "instruction_id", "question_id", "row_id", "chosen_id", "rejected_id", "group",
+    "completion_id", "parents", "shown",
+)  # fmt: skip
 _PER_TEACHER = ("soft_targets", "rationales")  # stages that are called `STAGE_NAME`
 MAX_LINES = 200
 Known = dict[str, list[tuple[str, Any]]]  # id -> (folder, row); a task that several stages hand on is in all of them
@@ -95,6 +103,10 @@ def _words(record: Any) -> str:
         return f"by model {record.model[:12]}, {record.output_tokens} tokens, ended by {record.finish_reason}"
     if isinstance(record, TrainExample):
         return f"{record.size} tokens, component {record.component!r}"
+    if isinstance(record, Influence):
+        return f"{record.influence:+.3g} nats, by {record.method}"
+    if isinstance(record, Preference):
+        return f"{record.margin:.3g} nats between the two"
     if isinstance(record, Question):
         return repr(f"{record.stem} ({record.choices[record.answer]})")
     text = " ".join(str(getattr(record, "text", "")).split())

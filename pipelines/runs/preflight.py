@@ -12,6 +12,7 @@ from typing import Any
 from cluster.models import Model
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import (
+    SEED_ANSWERS,
     Answers,
     Engine,
     Evolved,
@@ -31,6 +32,7 @@ from pipelines.core.recipe import (
     AnyRecipe,
     DataRecipe,
     Distil,
+    Montessori,
     Recipe,
     StudentRecipe,
     TinyLLM,
@@ -40,7 +42,7 @@ from pipelines.core.recipe import (
 from pipelines.generate import questions, seeds
 from pipelines.generate.prompts import InstructionPrompt, Prompt
 from pipelines.generate.teacher import Request, RequestFailed, score_request
-from pipelines.runs import encoder_decoder, estimates, sizes
+from pipelines.runs import encoder_decoder, estimates, sizes, trainings
 from pipelines.train import given_data, track
 from serving.api import Api
 from serving.client import address
@@ -64,17 +66,18 @@ def local_facts(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[str]:
     if isinstance(recipe, StudentRecipe):
         encoder_decoder.check(recipe, faculty, Model.header)
         sides += encoder_decoder.has_encoder(faculty.origin(recipe.student.init).header())
-    facts += estimates.in_words(recipe, tasks, sides)
+    reference = _reference(recipe, tasks)
+    facts += estimates.in_words(recipe, tasks, sides, reference)
     if isinstance(recipe, StudentRecipe):
         _check_layers(recipe, faculty)
-        for where, train in recipe.student.trainings.items():
+        for where, train in {**trainings.of_student(recipe), **trainings.of_teacher(recipe)}.items():
             track.check(f"{where}.track", train.track)
             facts += [f"{where}: {train.kd.in_words(train.top_k)}"] if train.has("kd") else []
         if isinstance(recipe.student.init, GivenStudent):
             facts.append(f"student: starts from {_model_fact(faculty.origin(recipe.student.init))}")
         student = sizes.of_student(recipe, faculty)
         facts += sizes.memory(recipe, teachers, student)
-    facts.append(estimates.gpu_hours(recipe, tasks, teachers, student))
+    facts.append(estimates.gpu_hours(recipe, tasks, teachers, student, reference))
     return [fact for fact in facts if fact] + [f"note: {note}" for note in recipe.notes]
 
 
@@ -102,6 +105,16 @@ def _tasks(recipe: AnyRecipe) -> int:
             return len(questions.drawn(recipe.data, recipe.seed)[0]["train"])
         case _:
             return len(seeds.read(seeds.seed_file(recipe.seeds), recipe.seeds.reader)[0])
+
+
+def _reference(recipe: AnyRecipe, tasks: int) -> int:
+    """How many rows influence is measured on; 0 where none is. UserError where they cannot be read."""
+    if not isinstance(recipe, Montessori):
+        return 0
+    source, train = recipe.rounds.probe.reference, tasks - recipe.seeds.held_out
+    if source.path == SEED_ANSWERS:
+        return min(source.limit or train, train)
+    return len(given_data.drawn("rounds.probe.reference", source, recipe.seed))
 
 
 def _cluster_fact(faculty: ClusterFaculty) -> str:

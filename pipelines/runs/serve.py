@@ -1,12 +1,13 @@
-"""Teacher and student behind one address, until Ctrl-C.
+"""Teacher and student behind one address, or the student's probe, until Ctrl-C.
 
-Knows a run's finished student and its teacher. Keys and limits are not here yet: the address is loopback only.
+Knows a run's finished student, its teacher, and what the student should be good at. Keys and limits are not here yet:
+the address is loopback only.
 """
 
 import json
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -14,21 +15,22 @@ from pipelines.core import runner
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import VLLMTeacher
 from pipelines.core.errors import UserError
-from pipelines.core.recipe import AnyRecipe, Distil, StudentRecipe, TinyLLM, signal_teachers
-from pipelines.core.stage import Stage
+from pipelines.core.progress import Progress
+from pipelines.core.recipe import STUDENT, AnyRecipe, Distil, StudentRecipe, TinyLLM, signal_teachers
+from pipelines.core.stage import Done, Stage
 from pipelines.core.storage import Folder
+from pipelines.recipes.probing import ProbeStages
+from pipelines.runs.probe import KEY, before, probed
 from pipelines.train.student import model_of
 from serving.endpoints import Served
 from serving.faculty import ClusterFaculty
 
+HELLO_PROBE = {"instruction": "Name a colour.", "response": "Blue."}
+Say = Callable[[str], None]
+
 
 def serve(
-    recipe: AnyRecipe,
-    stages: Sequence[Stage],
-    runs: str,
-    address: str | None,
-    port: int | None,
-    say: Callable[[str], None],
+    recipe: AnyRecipe, stages: Sequence[Stage], runs: str, address: str | None, port: int | None, say: Say
 ) -> None:
     """Serve until interrupted. UserError where the run has no student yet."""
     if not isinstance(recipe, StudentRecipe):
@@ -42,18 +44,46 @@ def serve(
         say(f"\nOpenAI-compatible endpoint: {base_url}")
         say(f"models: {', '.join(m.name for m in models)} (this machine only; no key)")
         path, body = _hello(models[-1])
-        say(f'curl {base_url}/{path} -H "Content-Type: application/json" \\')
-        say(f"  -d '{json.dumps(body)}'")
-        say("\nCtrl-C stops it.")
-        _wait()
-        say("stopping ...")
+        _serve_on(f"{base_url}/{path}", body, say)
+
+
+def serve_probe(
+    recipe: AnyRecipe, stages: Sequence[Stage], runs: str, address: str | None, port: int | None, say: Say
+) -> None:
+    """Serve the student's probe until interrupted, with the reference set that is made first where it is not there.
+
+    UserError where the recipe has no reference set, or the run no student yet.
+    """
+    from serving.influence import ServedProbe, up
+
+    recipe, config = probed(recipe)
+    folder, progress = Folder(runs), Progress()
+    student = _student(recipe, stages, folder)
+    faculty = ClusterFaculty(recipe, address, say=say)
+    with closing(faculty):
+        faculty.hold_port(port)
+        made = ProbeStages(KEY, config, recipe, faculty)
+        reference = made.reference({stage.name: stage for stage in stages})
+        wanted = [*before(reference), reference]
+        run_folder = folder.child(runner.run_name(f"{recipe.name}-probe", wanted))
+        *_, finished = runner.run(wanted, folder, run_folder, progress)
+        say("starting the student's probe ...")
+        url = up(faculty.endpoints, ServedProbe(config, student, finished.done, made.encoder()))
+        say(f"\nthe student's probe: {url} (this machine only; no key)")
+        _serve_on(url, HELLO_PROBE, say)
+
+
+def _serve_on(url: str, body: Mapping[str, Any], say: Say) -> None:
+    """Say how it is asked, and wait."""
+    say(f'curl {url} -H "Content-Type: application/json" \\')
+    say(f"  -d '{json.dumps(body)}'")
+    say("\nCtrl-C stops it.")
+    _wait()
+    say("stopping ...")
 
 
 def _models(recipe: StudentRecipe, stages: Sequence[Stage], runs: Folder) -> list[Served]:
-    done = {p.stage.name: p.done for p in runner.plan(stages, runs)}
-    student = done.get("student")
-    if student is None:
-        raise UserError(f"the student of {recipe.name!r} is not trained yet; run `tutelage run` first")
+    student = _student(recipe, stages, runs)
     models = [Served("student", model_of(student), student.manifest["digest"], recipe.student.engine)]
     # The teacher that its student is compared with, or else the first that it learnt from.
     names = _taught_by(recipe)
@@ -62,6 +92,13 @@ def _models(recipe: StudentRecipe, stages: Sequence[Stage], runs: Folder) -> lis
         model = ClusterFaculty(recipe).model(names[0])
         models.insert(0, Served("teacher", model.folder(), model.digest, spec.engine))
     return models
+
+
+def _student(recipe: StudentRecipe, stages: Sequence[Stage], runs: Folder) -> Done:
+    student = {planned.stage.name: planned.done for planned in runner.plan(stages, runs)}.get(STUDENT)
+    if student is None:
+        raise UserError(f"the student of {recipe.name!r} is not trained yet; run `tutelage run` first")
+    return student
 
 
 def _hello(model: Served) -> tuple[str, dict[str, Any]]:

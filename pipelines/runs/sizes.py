@@ -10,13 +10,15 @@ from typing import Any
 
 from cluster.models import Model, parameter_count
 from pipelines.core.config import GivenStudent, LocalTeacher, Train, VLLMTeacher
-from pipelines.core.recipe import Recipe, StudentRecipe
+from pipelines.core.recipe import Montessori, Recipe, StudentRecipe
+from pipelines.runs import trainings
 from pipelines.runs.encoder_decoder import has_encoder
 from serving.faculty import ClusterFaculty
 
 GIB = 2**30
 _NAMED = re.compile(r"(?<![\w.])(?:(\d+)x)?(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.IGNORECASE)
 
+_TINY_LLAMA = 1.1e9  # what every model of that name has
 _T5 = re.compile(r"(?<![a-z])t5-(small|base|large|xl|xxl)(?![a-z0-9])", re.IGNORECASE)
 _T5_SIZES = {"small": 77e6, "base": 248e6, "large": 783e6, "xl": 2.85e9, "xxl": 11.1e9}  # FLAN's (arXiv 2210.11416)
 
@@ -48,6 +50,8 @@ def size(model: Model) -> int:
         return size(model.base)
     if family := _T5.search(model.ref):
         return int(_T5_SIZES[family[1].lower()])
+    if "tinyllama" in model.ref.lower():
+        return int(_TINY_LLAMA)
     named = _NAMED.search(model.ref)
     if not named:
         return 0
@@ -79,14 +83,26 @@ def memory(recipe: StudentRecipe, teachers: Mapping[str, int], student: int) -> 
             each = f" on each of {parts} GPUs" if parts > 1 else ""
             facts.append(f"memory: {name}'s engine about {2 * teachers[name] / GIB / parts + 1.5:.1f} GiB{each}")
     if student:
-        worker = max(_worker(student, train) for train in recipe.student.trainings.values()) / GIB
+        worker = max(_worker(student, train) for train in trainings.of_student(recipe).values()) / GIB
         facts.append(
             f"memory: student {student / 1e6:,.0f} M parameters, about {worker:.1f} GiB per training worker, before "
             "activations"
         )
+    if isinstance(recipe, Montessori):
+        facts += _of_rounds(recipe, teachers[recipe.teacher], student)
     return facts
 
 
-def _worker(student: int, train: Train) -> float:
+def _of_rounds(recipe: Montessori, teacher: int, student: int) -> list[str]:
+    """A probe holds weights, moments, a slope, a row's gradient and step, and a copy of the weights, all in 32 bits."""
+    tuned, probe = _worker(teacher, recipe.rounds.tune) / GIB, 7 * 4 * student / GIB
+    told = {
+        f"memory: {recipe.teacher} is tuned in about {tuned:.1f} GiB per training worker, before activations": teacher,
+        f"memory: each probe of the student up to about {probe:.1f} GiB, before activations": student,
+    }
+    return [fact for fact, is_known in told.items() if is_known]
+
+
+def _worker(weights: int, train: Train) -> float:
     """Masters, moments and gradients of what is trained: all weights, or a few adapters beside them. In bytes."""
-    return (2 if train.lora else 16) * student / (train.workers if train.zero_stage else 1)
+    return (2 if train.lora else 16) * weights / (train.workers if train.zero_stage else 1)

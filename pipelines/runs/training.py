@@ -1,26 +1,26 @@
-"""What a report tells of training: the loss curve over all trainings of a run, rounds of own answers, notes.
+"""What a report tells of training: the loss curve over a run's trainings, rounds of own answers, notes.
 
 Knows the facts that training stages leave (`train/student.py`) and the answers of rounds. Measures nothing anew.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import chain, repeat
 from statistics import fmean
 from typing import Any
 
 from pipelines.core.parts import rows_of
-from pipelines.core.recipe import Distil
+from pipelines.core.recipe import AnyRecipe, Distil, Montessori
 from pipelines.core.records import Answer
 from pipelines.core.stage import Done
 from pipelines.generate.repetition import repeated_3grams
-from pipelines.recipes import on_policy
+from pipelines.recipes import montessori, on_policy
 from pipelines.report import data
 
 
-def loss_curve(done: dict[str, Done]) -> tuple[data.LossPoint, ...]:
-    """All trainings, one after the other; a student's own answers have curves of their own."""
+def loss_curve(recipe: AnyRecipe, done: dict[str, Done]) -> tuple[data.LossPoint, ...]:
+    """The student's trainings, one after the other."""
     points, tokens, steps = [], 0, 0
-    for facts, of in zip(of_each(done), chain([""], repeat(", own answers")), strict=False):
+    for of, facts in _trainings(recipe, done):
         for p in facts["loss_curve"]:
             tokens += p["tokens"]
             looked = {"validation": p["validation"]} if "validation" in p else {}
@@ -28,6 +28,18 @@ def loss_curve(done: dict[str, Done]) -> tuple[data.LossPoint, ...]:
             points.append(data.LossPoint(steps + p["step"], tokens, losses, p["learning_rate"]))
         steps += facts["steps"]
     return tuple(points)
+
+
+def _trainings(recipe: AnyRecipe, done: dict[str, Done]) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """(what tells its losses from another's, its facts) of each; of several students of one teacher the first's.
+
+    A student's own answers have curves of their own, and so have the students of each teacher.
+    """
+    if not isinstance(recipe, Montessori):
+        return zip(chain([""], repeat(", own answers")), of_each(done), strict=False)
+    of = {", untuned teacher" if not n else f", after round {n}": n for n in range(recipe.rounds.count + 1)}
+    students = {name: done.get(montessori.student_name(recipe, rounds)) for name, rounds in of.items()}
+    return [(name, student.manifest["facts"]) for name, student in students.items() if student]
 
 
 def of_each(done: dict[str, Done]) -> list[Mapping[str, Any]]:

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from pipelines.core.records import SoftTargets, TrainExample
 from pipelines.core.signals import unpack
+from pipelines.train.examples import PREFERENCE
 from pipelines.train.losses.top_k import ABSENT
 
 T = TypeVar("T")
 
-CHOSEN, REJECTED = PREFERENCE = ("chosen", "rejected")  # components of the two answers of a preference
 PADDED = 2 * ABSENT  # the log-probability of a candidate that is not there
 
 

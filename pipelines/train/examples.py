@@ -19,6 +19,7 @@ from pipelines.train.weights import kept, token_weights
 
 STAGE = "examples"
 COMPONENT = "answer"
+CHOSEN, REJECTED = PREFERENCE = ("chosen", "rejected")  # components of the two answers of a preference
 
 
 def run(name: str, encoded: Callable[[Answer], TrainExample], max_length: int, run: StageRun) -> Outcome:

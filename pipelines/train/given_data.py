@@ -31,12 +31,14 @@ STAGES: dict[Split, str] = {"train": TRAIN, "held_out": HELD_OUT}
 Rows = tuple[list[Conversation], list[Dropped]]
 
 
-def content_key(name: str, source: Source) -> str:
-    """What of a source's content enters a stage's key. UserError where there is nothing to read."""
+def content_key(key: str, source: Source) -> str:
+    """What of the content of the source under this key of the recipe enters a stage's key. UserError where there is
+    nothing to read.
+    """
     path = _path(source)
     if path.is_dir() and is_imported(str(path)):
         return str(open_imported(str(path))[0]["digest"])
-    _format(f"data.sources.{name}", source, path)
+    _format(key, source, path)
     files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file())
     return key_of(*[[f.name, file_digest(f)] for f in files])
 

@@ -11,6 +11,7 @@ from typing import Any
 from cluster.board import Watch
 from cluster.models import parameter_count
 from cluster.session import Session
+from pipelines.core.config import Precision
 from pipelines.core.hashing import key_of
 from pipelines.core.parts import Shard, has_shard, rows_of, summary, write_shard
 from pipelines.core.progress import Progress
@@ -21,14 +22,16 @@ STAGE = "held_out_loss"
 BEFORE, AFTER = "student-before", "student"
 
 
-def run(models: Mapping[str, Path], open_session: Callable[[], Session], run: StageRun) -> Outcome:
+def run(
+    models: Mapping[str, Path], open_session: Callable[[], Session], run: StageRun, precision: Precision = "bf16"
+) -> Outcome:
     """Measure every model (name -> folder) on all rows of the input `held_out`."""
     examples = list(rows_of(run.inputs["held_out"].folder, TrainExample))
     shards = {name: Shard(n, name, 0, len(examples)) for n, name in enumerate(models)}
     todo = [name for name in models if not has_shard(run.folder, shards[name])]
     run.progress.begin(STAGE, len(models) * len(examples), (len(models) - len(todo)) * len(examples))
     for name in todo:
-        measured = in_a_worker(models[name], examples, open_session(), run.progress)
+        measured = in_a_worker(models[name], examples, open_session(), run.progress, precision)
         write_shard(run.folder, shards[name], _records(name, examples, measured), HeldOutLoss, [])
     rows, digest, dropped = summary(run.folder, HeldOutLoss)
     means = mean_by_model(rows_of(run.folder, HeldOutLoss))
@@ -56,7 +59,11 @@ def _records(model: str, examples: Sequence[TrainExample], measured: Sequence[tu
 
 
 def in_a_worker(
-    folder: Path, examples: Sequence[TrainExample], session: Session, progress: Progress
+    folder: Path,
+    examples: Sequence[TrainExample],
+    session: Session,
+    progress: Progress,
+    precision: Precision = "bf16",
 ) -> list[tuple[float, int]]:
     """(nats, tokens) of each example, measured in a worker of the cluster."""
     import ray
@@ -65,15 +72,18 @@ def in_a_worker(
     gpus = 1 if session.on_gpu else 0
     task = ray.remote(num_cpus=1, num_gpus=gpus, runtime_env={"env_vars": env})(_measured)
     with Watch(lambda rows: progress.advance(rows)) as watch:
-        measured: list[tuple[float, int]] = ray.get(task.remote(folder, list(examples), watch.board, session.threads))
+        asked = task.remote(folder, list(examples), watch.board, session.threads, precision)
+        measured: list[tuple[float, int]] = ray.get(asked)
     return measured
 
 
-def _measured(folder: Path, examples: list[TrainExample], board: Any, threads: int) -> list[tuple[float, int]]:
+def _measured(
+    folder: Path, examples: list[TrainExample], board: Any, threads: int, precision: Precision
+) -> list[tuple[float, int]]:
     import ray
     import torch
 
     from pipelines.train.measure import losses
 
     torch.set_num_threads(threads)
-    return losses(folder, examples, lambda rows: ray.get(board.tell.remote(rows)))
+    return losses(folder, examples, lambda rows: ray.get(board.tell.remote(rows)), precision)

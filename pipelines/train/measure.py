@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from pipelines.core.config import Precision
 from pipelines.core.records import TrainExample
 from pipelines.train.attention import load
 from pipelines.train.batches import collate, packs
@@ -17,13 +18,18 @@ from pipelines.train.step import logprobs_of
 TOKENS_PER_PACK = 1024
 
 
-def losses(folder: Path, examples: Sequence[TrainExample], shown: Callable[[int], None]) -> list[tuple[float, int]]:
+_DTYPES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+def losses(
+    folder: Path, examples: Sequence[TrainExample], shown: Callable[[int], None], precision: Precision = "bf16"
+) -> list[tuple[float, int]]:
     """(summed negative log-likelihood in nats, tokens) of each example, in order; weights only say which tokens count.
 
     `shown` is called with the number of examples that are newly done.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = load(folder, torch.bfloat16).to(device)
+    model = load(folder, _DTYPES[precision]).to(device)
     measured: dict[str, tuple[float, int]] = {}
     for pack in packs(examples, TOKENS_PER_PACK):
         batch = collate(pack, {}).to(device)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from pipelines.core.config import RATIONALE, Train
 from pipelines.core.records import TrainExample
-from pipelines.train.batches import CHOSEN, Batch
+from pipelines.train.batches import Batch
+from pipelines.train.examples import CHOSEN
 from pipelines.train.head import run_body
 from pipelines.train.losses.divergences import Divergence, cross_entropy, divergence, log_softmax
 from pipelines.train.references import Beside, Reference

@@ -1,17 +1,10 @@
-"""Ranks, correlations and signs worked by hand; and a check that notices an estimate which is wrong."""
-
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+"""Ranks, correlations and signs worked by hand; and which rows they are of."""
 
 import numpy as np
 import pytest
 
-from pipelines.core.config import Probing, SelfCheck
-from pipelines.core.records import Influence, TrainExample
-from pipelines.influence.agreement import Agreement, agreement, ranks, self_check
-from pipelines.influence.probe import Probe
-from pipelines.influence.reference import Reference
+from pipelines.core.records import Influence, InfluenceMethod
+from pipelines.influence.agreement import Agreement, agreement, of_rows, ranks
 
 
 def test_equal_values_share_the_mean_of_their_ranks() -> None:
@@ -40,16 +33,12 @@ def test_an_agreement_below_the_threshold_is_put_into_words() -> None:
     assert "`method: exact`" in found.doubt(0.9)
 
 
-def test_a_sample_of_the_rows_is_measured_again(
-    trained: Callable[..., Any], wanted: list[TrainExample], rows: list[TrainExample]
-) -> None:
-    probe = Probe(trained().warm(), Reference(wanted, "global_token"), Probing())
-    told = [found for found in map(probe.influence, rows) if isinstance(found, Influence)]
-    config = SelfCheck(rows=8)
-    good = self_check(probe, rows, told, config, seed=1)
-    assert good.rows == 8
-    assert good.doubt(config.spearman) == ""
-    assert self_check(probe, rows[::-1], told[::-1], config, seed=1) == good
-    assert self_check(probe, rows, told, config, seed=2) != good
-    wrong = [replace(found, influence=-found.influence) for found in told]
-    assert self_check(probe, rows, wrong, config, seed=1).doubt(config.spearman)
+def test_rows_that_were_measured_both_ways_are_compared() -> None:
+    def found(row: str, method: InfluenceMethod, influence: float) -> Influence:
+        return Influence(f"{row} {method}", row, method, influence, 0.0, 0.0, 0.0, 0.0)
+
+    told = [found("a", "first_order", 1.0), found("b", "first_order", -2.0), found("c", "first_order", 3.0)]
+    exact = [found("c", "exact", 5.0), found("a", "exact", -1.0)]
+    assert of_rows([*told, *exact]) == Agreement(2, pytest.approx(1), pytest.approx(1), 0.5)
+    assert of_rows(told) is None
+    assert of_rows([]) is None

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipelines.core.config import Probing
 from pipelines.core.errors import UserError
 from pipelines.core.records import Dropped, Influence, TrainExample
 from pipelines.influence.agreement import agreement
@@ -24,8 +23,8 @@ Trained = Callable[..., Any]
 Nll = Callable[[Any, TrainExample], Tensor]
 
 
-def _probe(warm: Warm, wanted: list[TrainExample], **settings: Any) -> Probe:
-    return Probe(warm, Reference(wanted, "per_example"), Probing(**settings))
+def _probe(warm: Warm, wanted: list[TrainExample]) -> Probe:
+    return Probe(warm, Reference(wanted, "per_example"))
 
 
 def _stepped(student: Any, loss: Callable[[Any], Tensor]) -> Any:
@@ -84,9 +83,10 @@ def test_first_order_says_what_exact_does(
 def test_the_order_of_rows_does_not_matter(
     method: Any, trained: Trained, wanted: list[TrainExample], rows: list[TrainExample]
 ) -> None:
-    probe = _probe(trained(decay=0.1).warm(), wanted, method=method, check_every=1)
-    there = [probe.influence(row) for row in rows[:4]]
-    back = [probe.influence(row) for row in reversed(rows[:4])]
+    probe = _probe(trained(decay=0.1).warm(), wanted)
+    there = [probe.influence(row, method) for row in rows[:4]]
+    probe.check()
+    back = [probe.influence(row, method) for row in reversed(rows[:4])]
     assert there == back[::-1]
     assert all(isinstance(found, Influence) and found.method == method for found in there)
 
@@ -109,12 +109,13 @@ def test_a_baseline_that_moved_stops_the_probe(
     trained: Trained, wanted: list[TrainExample], rows: list[TrainExample]
 ) -> None:
     warm = trained().warm()
-    probe = _probe(warm, wanted, check_every=2)
+    probe = _probe(warm, wanted)
     probe.exact(rows[0])
+    probe.check()
     with torch.no_grad():
         warm.trained["model.norm.weight"].mul_(1.001)
     with pytest.raises(BaselineMoved, match="what was measured since the last look is void"):
-        probe.exact(rows[1])
+        probe.check()
 
 
 def test_rows_of_which_no_step_can_be_made_are_dropped(

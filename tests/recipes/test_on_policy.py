@@ -81,7 +81,7 @@ def test_each_round_goes_on_from_the_student_that_the_one_before_left(data: dict
     assert list(made)[-13:] == ["student_init", "student_0", *rounds[0], "student_1", *rounds[1], "student", "evaluate"]
     assert made["evaluate"].inputs["student"] == made["student"]
     assert made["evaluate"].inputs["init"] == made["student_init"]
-    assert made["own_answers_2"].inputs == {"source": made["tasks_2"], "student": made["student_1"]}
+    assert made["own_answers_2"].inputs == {"source": made["tasks_2"], "writer": made["student_1"]}
     assert made["student"].inputs == {
         "examples": made["examples_2"], "init": made["student_1"], "soft_targets_2": made["soft_targets_2"],
     }  # fmt: skip

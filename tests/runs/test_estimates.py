@@ -96,6 +96,7 @@ def test_a_size_is_read_from_a_name_and_not_guessed() -> None:
     named = {
         "a/Llama-3.1-70B@c": 70e9, "a/Qwen2.5-0.5B-Instruct@c": 0.5e9, "embedded:no-135m-x": 135e6,
         "a/Mix-8x7B@c": 56e9, "a/gpt2@c": 0, "google/flan-t5-large@c": 783e6,
+        "TinyLlama/TinyLlama_v1.1@c": 1.1e9,
     }  # fmt: skip
     for ref, parameters in named.items():
         assert size(Model(ref, "digest-of-nothing-here")) == parameters, ref

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 
 from pipelines.core.config import Train
 from pipelines.core.records import TrainExample
-from pipelines.train.batches import CHOSEN, REJECTED, collate, order, packs, share
+from pipelines.train.batches import collate, order, packs, share
+from pipelines.train.examples import CHOSEN, REJECTED
 from pipelines.train.learner import Learner
 from pipelines.train.losses.preferences import dpo
 from pipelines.train.references import Companions

@@ -29,8 +29,9 @@ from pipelines.core.config.evaluation import (
     Bootstrap,
     Evaluate,
 )
+from pipelines.core.config.montessori import Compared, Rounds, TeacherTrain, WarmTrain, WarmUp
 from pipelines.core.config.preferences import Preferences
-from pipelines.core.config.probing import Normalise, Probe, Probing, SelfCheck
+from pipelines.core.config.probing import SEED_ANSWERS, Normalise, Probe, Probing, SelfCheck
 from pipelines.core.config.rationales import (
     RATIONALE,
     RATIONALE_FILTERS,
@@ -69,12 +70,13 @@ from pipelines.core.config.teachers import (
     Teaches,
     VLLMTeacher,
 )
-from pipelines.core.config.training import KD, LoRA, Tracker, Train, Validation
+from pipelines.core.config.training import KD, LoRA, Precision, Tracker, Train, Validation
 
 __all__ = [
     "KD",
     "RATIONALE",
     "RATIONALE_FILTERS",
+    "SEED_ANSWERS",
     "Accuracy",
     "Answers",
     "AnyAnswers",
@@ -82,6 +84,7 @@ __all__ = [
     "AnyRationales",
     "Asked",
     "Bootstrap",
+    "Compared",
     "Data",
     "Engine",
     "Evaluate",
@@ -103,6 +106,7 @@ __all__ = [
     "OnPolicy",
     "OwnAnswers",
     "Pool",
+    "Precision",
     "Preferences",
     "Price",
     "Probe",
@@ -116,6 +120,7 @@ __all__ = [
     "RecordedTeacher",
     "Refit",
     "Released",
+    "Rounds",
     "RunsHere",
     "Sampling",
     "Seeds",
@@ -126,11 +131,14 @@ __all__ = [
     "Strict",
     "Student",
     "Teacher",
+    "TeacherTrain",
     "Teaches",
     "Template",
     "Tracker",
     "Train",
     "VLLMTeacher",
     "Validation",
+    "WarmTrain",
+    "WarmUp",
     "by_default",
 ]

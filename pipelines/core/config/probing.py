@@ -6,9 +6,13 @@ from pydantic import Field
 
 from pipelines.core.config.base import Strict
 from pipelines.core.config.data import Source
+from pipelines.core.config.teachers import Pool
 from pipelines.core.records import InfluenceMethod
 
 Normalise = Literal["global_token", "per_example"]
+
+
+SEED_ANSWERS = "seeds"  # in place of a path
 
 
 class SelfCheck(Strict):
@@ -27,16 +31,26 @@ class Probing(Strict):
     normalise: Normalise = Field(
         "global_token", description="the reference loss: mean over all tokens, or mean of the examples' means"
     )
+    last_layers: int | None = Field(
+        None,
+        ge=1,
+        description="only so many of the topmost layers are stepped, for a student whose moments do not fit; all that "
+        "was trained without it",
+    )
     check_every: int = Field(
-        64, ge=1, description="exact rows; then the restored student must give the loss that it gave at first"
+        16,
+        ge=1,
+        description="exact rows at most; then the restored student must give the loss that it gave at first, or none "
+        "of them is told",
     )
     self_check: SelfCheck = SelfCheck()
+    pool: Pool = Field(Pool(), description="of the probes that take rows")
 
 
 class Probe(Probing):
     """What a student is to be good at, for `tutelage probe` to measure single rows by."""
 
-    reference: Source
+    reference: Source = Field(description="also with `path: seeds`: the seed tasks' own answers, but for the held-out")
     evaluated_too: bool = Field(
         False,
         description="to reproduce arXiv 2410.14208's released code: prompts that are evaluated on may be among them",

@@ -53,6 +53,7 @@ class KD(Strict):
 
 Loss = Literal["answer", "kd", "attention", "base_kl", "dpo"]
 Tracker = Literal["mlflow", "wandb"]
+Precision = Literal["bf16", "fp32"]
 
 
 class Validation(Strict):
@@ -125,7 +126,7 @@ class Train(Strict):
         False, description="masters and moments live in the host's memory; needs a zero_stage above 0"
     )
     gradient_checkpointing: bool = Field(False, description="compute each layer again in the backward pass")
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Precision = "bf16"
     checkpoint_every: int = Field(50, ge=1, description="steps")
     track: tuple[Tracker, ...] = Field(
         (), description="where the curve goes beside TensorBoard's files: mlflow, wandb (their settings: environment)"

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.train.batches import CHOSEN, REJECTED, Batch
+from pipelines.train.batches import Batch
+from pipelines.train.examples import CHOSEN, REJECTED
 
 
 def dpo(nll_B: Tensor, reference_B: Tensor, batch: Batch, beta: float) -> Tensor:
