@@ -82,11 +82,8 @@ def main() -> None:
     print("|---:|---:|---:|---:|---:|")
     for size in (*args.growth, len(reference)):
         each = seen if size == len(reference) else _grown(student, reference[:size], rows)
-        exact, first = each[EXACT], each[FIRST_ORDER]
-        print(
-            f"| {size} | {_tokens(reference[:size]):,} | {exact.seconds:.2f} | {first.seconds:.2f} | {first.once:.0f} |",
-            flush=True,
-        )
+        exact, first, tokens = each[EXACT], each[FIRST_ORDER], _tokens(reference[:size])
+        print(f"| {size} | {tokens:,} | {exact.seconds:.2f} | {first.seconds:.2f} | {first.once:.0f} |", flush=True)
 
 
 def _arguments() -> argparse.Namespace:
@@ -133,7 +130,7 @@ def _methods(ways: "Ways", rows: Sequence[TrainExample], args: argparse.Namespac
         (f"in blocks, top {quarter} layers in bf16", partial(ways.in_blocks, quarter, torch.bfloat16), args.rows),
     ]
     print(
-        "| method | rows | once, s | seconds/row | rows per core-hour | times as fast | Spearman | Pearson | same sign |"
+        "| method | rows | once, s | seconds/row | rows/core-hour | times as fast | Spearman | Pearson | same sign |"
     )
     print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
     seen: dict[str, Seen] = {}

@@ -105,22 +105,27 @@ def _tables(
 ) -> None:
     probe = Sloped(student.warm(), reference)
     exact = _exact(probe, rows)
-    print(f"exact: {min(exact):+.1e} to {max(exact):+.1e}, noise {probe.noise:.0e}; a step without news takes the ")
-    print(f"reference loss down by {probe.before - probe.null_step:.1e}\n")
+    drift = probe.before - probe.null_step
+    print(f"exact: {min(exact):+.1e} to {max(exact):+.1e}, noise {probe.noise:.0e}")
+    print(f"what a step without news gains: {drift:+.1e}\n")
+    print("| estimate | needs | Spearman with exact | Pearson | same sign |\n|---|---|---:|---:|---:|")
     average = Average.over(others, student)
     bowls = {"frozen": roots(student), "expected": roots(student, average.squares)}
-    by_gradient = _by_gradient(student, probe.slope, bowls, average, rows)
-    linear = _linear(student, probe.slope, bowls, average, rows)
-    measured = {name: _exact(Probe(Frozen(student, bowl), reference), rows) for name, bowl in bowls.items()}
-    print("| estimate | needs | Spearman with exact | Pearson | same sign |\n|---|---|---:|---:|---:|")
-    for line in (*by_gradient, *linear):
+    for line in _by_gradient(student, probe.slope, bowls, average, rows):
         _show(line, exact)
+    began = time.monotonic()
+    linear = _linear(student, probe.slope, bowls, average, rows)
+    seconds = (time.monotonic() - began) / len(linear) / len(rows)
+    for line in linear:
+        _show(line, exact)
+    measured = {name: _exact(Probe(Frozen(student, bowl), reference), rows) for name, bowl in bowls.items()}
     for name, scores in measured.items():
         _show(Line(f"second moment {name}, measured", "F B W S, and the reference", scores), exact)
     print("\n| linear | needs | Spearman with its own measured one | Pearson | same sign |\n|---|---|---:|---:|---:|")
     for line in linear:
         if line.name in measured:
             _show(line, measured[line.name])
+    print(f"\nforward mode, packs of {TOKENS_PER_PACK} tokens: {seconds:.2f} seconds/row")
 
 
 def _show(line: Line, against: Scores) -> None:
@@ -206,13 +211,11 @@ def _linear(
         **{name: {weight: unit * slope[weight] / bowl[weight] for weight in slope} for name, bowl in bowls.items()},
         "fitted": {weight: -slope[weight] * average.lines[weight] for weight in slope},
     }
-    began, lines = time.monotonic(), []
+    lines = []
     for name, direction in directions.items():
         inner = {**direction, EMBEDDING: torch.zeros_like(direction[EMBEDDING])}
         lines.append(Line(name, "2 F", along(student.model, direction, rows)))
         lines.append(Line(f"{name}, without the embedding", "2 F", along(student.model, inner, rows)))
-    seconds = (time.monotonic() - began) / len(lines) / len(rows)
-    print(f"forward mode, packs of {TOKENS_PER_PACK} tokens: {seconds:.2f} seconds/row\n")
     return lines
 
 

@@ -87,11 +87,11 @@ def _examples(done: dict[str, Done], trained: bool) -> tuple[data.DataRow, ...]:
     return tuple(data.DataRow(i.id, i.text, i.input, a.text, i.parents) for i, a in newest)
 
 
-def drops(done: Done) -> list[data.DroppedRow]:
-    """A few dropped rows of each reason."""
+def drops(stage: str, done: Done) -> list[data.DroppedRow]:
+    """A few dropped rows of each reason, by the name that their stage has in this run."""
     shown: dict[str, list[data.DroppedRow]] = {}
     for row in dropped_of(done.folder):
         some = shown.setdefault(row.reason, [])
         if len(some) < DROPS_OF_A_REASON:
-            some.append(data.DroppedRow(row.stage, row.reason, row.text, row.detail))
+            some.append(data.DroppedRow(stage, row.reason, row.text, row.detail))
     return [row for rows in shown.values() for row in rows]

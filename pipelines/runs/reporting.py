@@ -74,7 +74,7 @@ def of_run(
         gap_closed=closed,
         samples=excerpts.samples(done),
         examples=excerpts.rows(recipe, done),
-        dropped=tuple(row for d in done.values() for row in excerpts.drops(d)),
+        dropped=tuple(row for name, d in done.items() for row in excerpts.drops(name, d)),
         versions=versions(),
         notes=_notes(recipe, done, taught),
     )
@@ -83,7 +83,7 @@ def of_run(
 def summary(report: data.Report) -> str:
     """The table that ends a run in the terminal."""
     lines = [""]
-    wide = max([24, *(len(score.model) for score in report.scores)])
+    wide = max([24, *(len(score.model) + 2 for score in report.scores)])
     if report.choices:
         lines.append(f"  {'':<24}{'accuracy, likeliest':>24}{'accuracy, written':>24}{'size':>9}")
     elif report.trains:

@@ -1,6 +1,7 @@
 """`tutelage probe` on a student that Ray Train left warm: a user's rows, scored in a worker of the cluster."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -75,20 +76,16 @@ def test_every_row_is_scored_or_dropped_and_the_estimate_is_checked(score: Any, 
         assert other[id]["influence"] == pytest.approx(one[id]["influence"], rel=0.2, abs=1e-4)
 
 
-def test_a_file_that_was_cut_off_is_gone_on_with(score: Any, tmp_path: Path) -> None:
-    out = tmp_path / "scores.jsonl"
+def test_no_row_is_scored_twice(score: Any, recipe: Path, tmp_path: Path) -> None:
+    out, runs = tmp_path / "scores.jsonl", recipe.parent / "runs"
     score(out, "exact")
-    whole = out.read_text()
-    out.write_text(whole[: len(whole) // 2])
-    before = out.read_text()
+    whole, known = out.read_text(), sorted(runs.glob("influences-*/*"))
+    for folder in runs.glob("influence-*"):
+        shutil.rmtree(folder)  # as if it had been killed before its end
+    out.unlink()
     score(out, "exact")
-    assert out.read_text().startswith(before[: before.rfind("\n") + 1])
-    assert lines(out).keys() == {line["id"] for line in map(json.loads, whole.splitlines())}
-    written = out.read_text()
-    assert score(out, "exact").told == []
-    assert out.read_text() == written  # nothing is left to do
-    with pytest.raises(UserError, match="holds scores of method exact, not first_order"):
-        score(out, "first_order")
+    assert out.read_text() == whole
+    assert sorted(runs.glob("influences-*/*")) == known
 
 
 def test_what_is_evaluated_on_is_no_reference(score: Any, recipe: Path, tmp_path: Path) -> None:

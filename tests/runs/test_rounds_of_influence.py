@@ -19,6 +19,7 @@ from pipelines.core.recipe import Montessori
 from pipelines.core.records import (
     Answer,
     Completion,
+    Dropped,
     HeldOutLoss,
     Influence,
     Instruction,
@@ -89,6 +90,9 @@ ROWS: dict[str, list[Any]] = {
 }  # fmt: skip
 
 
+DROPPED = {"instructions_0": [Dropped(f"d{n}", "instructions", "too short", "Go.", "") for n in range(5)]}
+
+
 def trained(name: str, *losses: float) -> dict[str, Any]:
     curve = [
         {"step": n, "tokens": 10, "losses": {name: loss}, "learning_rate": 0.1} for n, loss in enumerate(losses, 1)
@@ -149,7 +153,7 @@ def finished(stage: Stage, runs: Folder, inputs: dict[str, Done]) -> Done:
     folder, rows, facts = runs.child(stage.folder_name), ROWS.get(stage.name, []), FACTS.get(stage.name, {})
     outcome = Outcome(1, stage.name, facts=facts)
     if rows:
-        write_rows(folder, rows, type(rows[0]))
+        write_rows(folder, rows, type(rows[0]), DROPPED.get(stage.name, ()))
         outcome = Outcome(*summary(folder, type(rows[0])), facts=facts)
     return manifest.write(stage, folder, inputs, outcome, 0.0)
 
@@ -258,3 +262,9 @@ def test_what_the_last_teacher_wrote_leaves(fake: Fake, runs: Folder, tmp_path: 
     for words in ("Instructions: new ones by `main`.", "`main` was tuned in 1 round(s)", "| answers_1 | 6 | none |"):
         assert words in card, words
     assert "answers_0" not in card
+
+
+def test_drops_are_counted_in_the_round_that_they_belong_to(fake: Fake) -> None:
+    report = fake().report()
+    assert {(row.stage, row.reason) for row in report.dropped} == {("instructions_0", "too short")}
+    assert "too short (3 shown of 5, stage instructions\\_0)" in markdown(report)
