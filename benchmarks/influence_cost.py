@@ -1,7 +1,7 @@
 """What probing one row costs, ours beside the original's procedure, in one run. Prints Markdown tables.
 
     .venv/bin/python benchmarks/influence_cost.py ROWS.json [--from alpaca] [--reference 256] [--rows 48]
-        [--exact-rows 12] [--original-rows 2] [--pad-to 1024]
+        [--exact-rows 12] [--original-rows 2] [--pad-to 1024]            # half an hour on two cores
 
 The same student (the embedded model after `--warm-up` steps), reference rows and probed rows for all, in fp32:
 
@@ -10,7 +10,8 @@ The same student (the embedded model after `--warm-up` steps), reference rows an
   to the longest row of the set, which is kinder to it, unless `--pad-to` says otherwise
 - `exact` and `first_order`, as `tutelage probe` has them
 - first_order with its step and product made block by block in the cores' caches, which changes nothing but the sums'
-  order; and the same for the upper layers' weights only, and with the row's gradient made by a model in bf16
+  order; and the same for some of the weights only: those of the layers, those of every fourth layer, and a few rows of
+  every matrix in the layers, drawn once, whose gradients are made for a pack of rows at once
 
 The slow ones are timed over fewer rows. `once` is what there is to do before the first row: `exact` measures the
 reference four times (before, its noise, after the null step), the estimates need that and the slope after it. Agreement
@@ -21,8 +22,8 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice
@@ -33,17 +34,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from influence_student import Sloped, Student, examples, mean_nats, warm_up
+from influence_student import Sloped, Student, examples, layer_of, mean_nats, warm_up
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from cluster.models import resolve
 from pipelines.core.records import Dropped, Influence, TrainExample
 from pipelines.influence.agreement import agreement
-from pipelines.influence.nats import gradient
+from pipelines.influence.nats import gradient, nats
 from pipelines.influence.reference import Reference
 from pipelines.influence.state import Gradients
 from pipelines.train.attention import load
+from pipelines.train.batches import collate, packs
 from pipelines.train.job import MODEL
 from pipelines.train.keep import WARM, write_warm
 from pipelines.train.layers import layer_list
@@ -51,8 +53,9 @@ from pipelines.train.layers import layer_list
 ORIGINAL, EXACT, FIRST_ORDER = "original", "exact", "first_order"
 BATCH = 8  # the original's
 BLOCK = 2**17  # weights: five arrays of half a MiB
+TOKENS_PER_PACK = 512  # of probed rows
 GROWTH_ROWS = {EXACT: 2, FIRST_ORDER: 8}
-Way = Callable[[TrainExample], float]
+Way = Callable[[Sequence[TrainExample]], list[float]]
 
 
 @dataclass(frozen=True)
@@ -119,19 +122,16 @@ def _write(student: Student, stage: Path) -> None:
 
 def _methods(ways: "Ways", rows: Sequence[TrainExample], args: argparse.Namespace) -> Mapping[str, Seen]:
     """Every method timed, and told as it comes."""
-    quarter = len(layer_list(ways.student.model)) // 4
     asked: list[tuple[str, Callable[[], Way], int]] = [
         (ORIGINAL, ways.original, args.original_rows),
         (EXACT, ways.exact, args.exact_rows),
         (FIRST_ORDER, ways.first_order, args.rows),
-        ("in blocks", ways.in_blocks, args.rows),
-        (f"in blocks, top {quarter} layers", partial(ways.in_blocks, layers=quarter), args.rows),
-        ("in blocks, in bf16", partial(ways.in_blocks, dtype=torch.bfloat16), args.rows),
-        (f"in blocks, top {quarter} layers in bf16", partial(ways.in_blocks, quarter, torch.bfloat16), args.rows),
+        ("in blocks", partial(ways.in_blocks, lambda name: True), args.rows),
+        ("in blocks, layers only", partial(ways.in_blocks, lambda name: layer_of(name) >= 0), args.rows),
+        ("in blocks, every fourth layer", partial(ways.in_blocks, lambda name: layer_of(name) % 4 == 3), args.rows),
+        *((f"1/{share} of the layers' matrices", partial(ways.some_rows, share), args.rows) for share in (4, 16)),
     ]
-    print(
-        "| method | rows | once, s | seconds/row | rows/core-hour | times as fast | Spearman | Pearson | same sign |"
-    )
+    print("| method | rows | once, s | seconds/row | rows/core-hour | times as fast | Spearman | Pearson | same sign |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
     seen: dict[str, Seen] = {}
     for name, make, count in asked:
@@ -155,7 +155,7 @@ def _timed(make: Callable[[], Way], rows: Sequence[TrainExample]) -> Seen:
     began = time.monotonic()
     way = make()
     ready = time.monotonic()
-    scores = [way(row) for row in rows]
+    scores = way(rows)
     return Seen(ready - began, (time.monotonic() - ready) / len(rows), scores)
 
 
@@ -176,22 +176,41 @@ class Ways:
         return Sloped(self.student.warm(), Reference(self._reference, "global_token"))
 
     def original(self) -> Way:
-        return Original(self._stage, self._reference, self._width)
+        return partial(_one_by_one, Original(self._stage, self._reference, self._width))
 
     def exact(self) -> Way:
-        return partial(_influence, self._probe.exact)
+        return partial(_one_by_one, partial(_influence, self._probe.exact))
 
     def first_order(self) -> Way:
         assert self._probe.slope  # made now
-        return partial(_influence, self._probe.first_order)
+        return partial(_one_by_one, partial(_influence, self._probe.first_order))
 
-    def in_blocks(self, layers: int | None = None, dtype: torch.dtype = torch.float32) -> Way:
-        """For the weights of so many upper layers, or for all."""
-        model = self.student.model if dtype == torch.float32 else deepcopy(self.student.model).to(dtype)
-        trained = layer_list(model)[-layers:] if layers else model
-        kept = {id(parameter) for parameter in trained.parameters()}
-        names = [name for name, parameter in model.named_parameters() if id(parameter) in kept]
-        return InBlocks(self.student, model, self._probe.slope, names)
+    def in_blocks(self, takes: Callable[[str], bool]) -> Way:
+        """For the weights of these names."""
+        weights = dict(self.student.model.named_parameters())
+        for name, weight in weights.items():
+            weight.requires_grad_(takes(name))
+        learning = {name: weight for name, weight in weights.items() if weight.requires_grad}
+        rise = Rise(self.student, {name: self._moments(name) for name in learning})
+
+        def influence(row: TrainExample) -> float:
+            return rise.influence(gradient([mean_nats(self.student.model, [row])], learning))
+
+        return partial(_one_by_one, influence)
+
+    def some_rows(self, share: int) -> Way:
+        """For one in so many of the rows of the layers' matrices."""
+        some = SomeRows(self.student.model, share)
+        moments = {name: [each[at] for each in self._moments(name)] for name, at in some.at.items()}
+        rise = Rise(self.student, moments)
+        return lambda rows: [rise.influence(g) for pack in packs(rows, TOKENS_PER_PACK) for g in some.gradients(pack)]
+
+    def _moments(self, name: str) -> list[Tensor]:
+        return [self._probe.slope[name], self.student.first[name], self.student.second[name]]
+
+
+def _one_by_one(influence: Callable[[TrainExample], float], rows: Sequence[TrainExample]) -> list[float]:
+    return [influence(row) for row in rows]
 
 
 def _influence(measure: Callable[[TrainExample], Influence | Dropped], row: TrainExample) -> float:
@@ -253,36 +272,82 @@ def _padded(rows: Sequence[TrainExample], width: int) -> dict[str, Tensor]:
     return batch
 
 
-class InBlocks:
-    """first_order over the weights of these names; the row's gradient is that of `model`, in whatever format.
+class Rise:
+    """What a step along some gradients does to the reference loss, by its slope: made block by block.
 
-    Nothing decays the weights, and what decayed them would be in the null step as well.
+    `moments` are the slope and AdamW's two moments. Nothing decays the weights, and what decayed them would be in the
+    null step as well.
     """
 
-    def __init__(self, student: Student, model: Any, slope: Gradients, names: Sequence[str]) -> None:
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name in names)
-        parameters = dict(model.named_parameters())
-        self._student, self._model = student, model
-        self._parameters = {name: parameters[name] for name in names}
-        self._parts = {name: (slope[name], student.first[name], student.second[name]) for name in names}
-        self._still = self._rise({name: torch.zeros_like(parameters[name]) for name in names})
+    def __init__(self, student: Student, moments: Mapping[str, Sequence[Tensor]]) -> None:
+        self._settings, self._moments = student.settings, moments
+        self._still = self._of({name: torch.zeros_like(slope) for name, (slope, _, _) in moments.items()})
 
-    def __call__(self, row: TrainExample) -> float:
-        return self._still - self._rise(gradient([mean_nats(self._model, [row])], self._parameters))
+    def influence(self, gradients: Gradients) -> float:
+        return self._still - self._of(gradients)
 
-    def _rise(self, gradients: Gradients) -> float:
-        """⟨slope, Δθ⟩ of the step that these gradients make."""
-        settings, (beta1, beta2) = self._student.settings, self._student.settings.betas
+    def _of(self, gradients: Gradients) -> float:
+        settings, (beta1, beta2) = self._settings, self._settings.betas
         corrections = [1 - beta ** (settings.steps_done + 1) for beta in (beta1, beta2)]
         total = 0.0
-        for name, parts in self._parts.items():
-            flat = (part.flatten().split(BLOCK) for part in (*parts, gradients[name]))
-            for slope, first, second, news in zip(*flat, strict=True):
-                g = news.float()
+        for name, moments in self._moments.items():
+            blocks = (each.flatten().split(BLOCK) for each in (*moments, gradients[name]))
+            for slope, first, second, g in zip(*blocks, strict=True):
                 root = (beta2 * second).addcmul_(g, g, value=1 - beta2).div_(corrections[1]).sqrt_().add_(settings.eps)
                 total += float(torch.dot(slope, (beta1 * first).add_(g, alpha=1 - beta1).div_(root)))
         return -settings.lr / corrections[0] * total
+
+
+class SomeRows:
+    """Each row's gradient of some rows of the layers' matrices, for a whole pack at once.
+
+    What goes back through the layers is made for all of the pack; of the weights' gradients, which are products of that
+    with the layers' inputs, only the rows that are kept, example by example.
+    """
+
+    def __init__(self, model: Any, share: int) -> None:
+        model.requires_grad_(False)
+        self._model, chance = model, torch.Generator().manual_seed(share)
+        inner = {id(module) for layer in layer_list(model) for module in layer.modules()}
+        self._linear = {
+            f"{name}.weight": module
+            for name, module in model.named_modules()
+            if isinstance(module, nn.Linear) and id(module) in inner
+        }
+        self.at = {
+            name: torch.randperm(module.out_features, generator=chance)[: module.out_features // share]
+            for name, module in self._linear.items()
+        }
+
+    def gradients(self, pack: Sequence[TrainExample]) -> Iterator[Gradients]:
+        batch = collate(pack, {})
+        counts_E = torch.bincount(batch.example_N, minlength=len(pack))
+        with self._watched() as seen:
+            loss = nats(self._model, batch, batch.weights_N / counts_E[batch.example_N]).sum()
+            back = torch.autograd.grad(loss, [output for _, output in seen.values()])
+        parts = {
+            name: (given[0].split(batch.lengths), after[0][:, self.at[name]].split(batch.lengths))
+            for (name, (given, _)), after in zip(seen.items(), back, strict=True)
+        }
+        for e in range(len(pack)):
+            yield {name: after[e].T @ given[e] for name, (given, after) in parts.items()}
+
+    @contextmanager
+    def _watched(self) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
+        """What goes into each matrix and comes out of it, in a pass of which gradients can be asked."""
+        seen: dict[str, tuple[Tensor, Tensor]] = {}
+
+        def watch(name: str, _: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+            seen[name] = given[0].detach(), output
+
+        hooks = [module.register_forward_hook(partial(watch, name)) for name, module in self._linear.items()]
+        embedding = self._model.get_input_embeddings()
+        hooks.append(embedding.register_forward_hook(lambda module, given, output: output.requires_grad_()))
+        try:
+            yield seen
+        finally:
+            for hook in hooks:
+                hook.remove()
 
 
 if __name__ == "__main__":

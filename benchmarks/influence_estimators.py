@@ -1,7 +1,7 @@
 """How well cheaper estimates of a row's influence rank rows, against the measured one. Prints Markdown tables.
 
     .venv/bin/python benchmarks/influence_estimators.py ROWS.json [--from alpaca] [--rows 48] [--reference 32]
-        [--warm-ups 10 100]
+        [--warm-ups 10 100]                                                    # more than an hour on two cores
 
 A table for each length of warm-up. `exact` is what `tutelage probe --method exact` measures: one AdamW step on the row,
 the reference loss after it, against a step without news. Compared with it, over the same rows:
@@ -13,6 +13,8 @@ the reference loss after it, against a step without news. Compared with it, over
   The others are AdamW's step with a second moment that the row does not change: the one that is there (frozen), with
   what rows bring on average (expected), or the line through the steps of `--calibration` other rows, weight by weight
   (fitted)
+- the part of `first_order` that turns with the sign of g, which is what a row says itself (odd), and the one that does
+  not, which is how its g² in the second moment shortens the step that the moments make without it (even)
 - AdamW's step to first order in (g, g²)
 - sketches: what is left of `first_order` where the step and the slope are kept as a random projection only, as for rows
   that many reference sets ask about
@@ -25,9 +27,8 @@ in `influence_cost.py`.
 
 import argparse
 import os
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -37,7 +38,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from influence_student import Sloped, Student, examples, mean_nats, warm_up
+from influence_student import Sloped, Student, examples, layer_of, mean_nats, warm_up
 from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
@@ -55,6 +56,7 @@ TOKENS_PER_PACK = 512
 SKETCHES = (16384, 4096)  # each divides the one before
 EMBEDDING = "model.embed_tokens.weight"  # tied: the head, too
 HEAD = "head"  # that weight with its gradient as a head alone, for which nothing goes back through layers
+SHARES = (4, 16, 64)  # of every matrix's rows: one in so many, drawn once
 Weights = Mapping[str, Tensor]
 Scores = list[float]
 Takes = Callable[[str], bool]
@@ -253,8 +255,10 @@ def _by_gradient(
     warm, low = student.warm(), deepcopy(student.model).to(torch.bfloat16)
     sketch = Sketch({name: weight.numel() for name, weight in warm.trained.items()})
     sketched_slope = sketch.of(slope)
+    drawn = [(share, _some_rows(slope, share)) for share in SHARES]
     parts: list[dict[str, float]] = []
     lower: list[dict[str, float]] = []
+    against: Scores = []
     about_null: Scores = []
     about_mean: Scores = []
     sketched: list[Scores] = [[] for _ in SKETCHES]
@@ -262,7 +266,9 @@ def _by_gradient(
         g = gradient([mean_nats(student.model, [row])], warm.trained)
         news = {name: _news(warm, name, g[name]) for name in g}
         parts.append({name: -_dot(slope[name], step) for name, step in news.items()})
+        parts[-1] |= {_share(n): -sum(_dot(slope[m][at], news[m][at]) for m, at in kept.items()) for n, kept in drawn}
         parts[-1][HEAD] = -_dot(slope[EMBEDDING], _news(warm, EMBEDDING, _of_head(student.model, row)))
+        against.append(-sum(_dot(slope[name], _news(warm, name, -g[name])) for name in g))
         flat = sketch.of(news)
         for scores, width in zip(sketched, SKETCHES, strict=True):
             scores.append(-_dot(_folded(flat, width), _folded(sketched_slope, width)))
@@ -270,40 +276,51 @@ def _by_gradient(
         about_mean.append(_taylor(student, slope, g, bowls["frozen"], bowls["expected"], average.squares))
         g = gradient([mean_nats(low, [row])], dict(low.named_parameters()))
         lower.append({name: -_dot(slope[name], _news(warm, name, g[name].float())) for name in g})
-    subsets = _subsets(1 + max(map(_layer, slope)))
+    subsets = _subsets(slope)
+    whole = [sum(row[name] for name in slope) for row in parts]
     return [
         *(_among(f"first_order: {which}", needs, parts, takes) for which, needs, takes in subsets),
         *(_among(f"in bf16: {which}", needs, lower, takes) for which, needs, takes in subsets[:4]),
+        Line("odd in g", "F B W, 2 S", [(plus - minus) / 2 for plus, minus in zip(whole, against, strict=True)]),
+        Line("even in g", "F B W, 2 S", [(plus + minus) / 2 for plus, minus in zip(whole, against, strict=True)]),
         Line("(g, g²) about the null step", "F B W S", about_null),
         Line("(g, g²) about the mean g²", "F B W S", about_mean),
         *(Line(f"sketch of {width}", "F B W S", scores) for width, scores in zip(SKETCHES, sketched, strict=True)),
     ]
 
 
-def _subsets(layers: int) -> list[tuple[str, str, Takes]]:
-    """(what counts, what it needs, whether the weight of this name is among it)."""
+def _subsets(weights: Collection[str]) -> list[tuple[str, str, Takes]]:
+    """(what counts, what it needs, whether the part of this name is among it)."""
+    layers = 1 + max(map(layer_of, weights))
     return [
-        ("all", "F B W S", lambda name: name != HEAD),
+        ("all", "F B W S", lambda name: name in weights),
         *(_top(layers, share) for share in (2, 4, 8, 16)),
         ("the head", "F, W and S of it", lambda name: name == HEAD),
-        ("all but the embedding", "F B W S", lambda name: name not in (HEAD, EMBEDDING)),
+        ("all but the embedding", "F B W S", lambda name: name in weights and name != EMBEDDING),
         ("the embedding", "F B, W and S of it", lambda name: name == EMBEDDING),
-        ("every fourth layer", "F B (W S)/4", lambda name: _layer(name) % 4 == 3),
+        ("every second layer", "F B (W S)/2", lambda name: layer_of(name) % 2 == 1),
+        ("every fourth layer", "F B (W S)/4", lambda name: layer_of(name) % 4 == 3),
         ("attention", "F B (W S)/5", lambda name: "self_attn" in name),
         ("mlp", "F B (W S)·4/5", lambda name: "mlp" in name),
         ("norms", "F B", lambda name: "norm" in name),
+        *((_share(n), f"F B (W S)/{n}", partial(str.__eq__, _share(n))) for n in SHARES),
     ]
 
 
 def _top(layers: int, share: int) -> tuple[str, str, Takes]:
     count = round(layers / share)
-    return f"top {count} layers", f"F (B W S)/{share}", lambda name: _layer(name) >= layers - count
+    return f"top {count} layers", f"F (B W S)/{share}", lambda name: layer_of(name) >= layers - count
 
 
-def _layer(name: str) -> int:
-    """Which layer a weight is of; -4 for those of none."""
-    found = re.search(r"\.layers\.(\d+)\.", name)
-    return int(found[1]) if found else -4
+def _share(n: int) -> str:
+    return f"1/{n} of every layer's matrices"
+
+
+def _some_rows(weights: Weights, share: int) -> dict[str, Tensor]:
+    """Which rows of each of the layers' matrices."""
+    chance = torch.Generator().manual_seed(share)
+    matrices = {name: len(weight) for name, weight in weights.items() if weight.dim() == 2 and layer_of(name) >= 0}
+    return {name: torch.randperm(rows, generator=chance)[: rows // share] for name, rows in matrices.items()}
 
 
 def _among(name: str, needs: str, parts: Sequence[Mapping[str, float]], takes: Takes) -> Line:

@@ -4,6 +4,7 @@ Knows torch and the product's packs, losses and state: no Ray, no DeepSpeed. The
 as in arXiv 2410.14208; nothing decays the weights.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,3 +77,9 @@ def examples(file: str, format: str, folder: Path, max_tokens: int, seed: int) -
         made = of_conversation(row, tokenizer, Learn(), max_tokens)
         if isinstance(made, TrainExample):
             yield made
+
+
+def layer_of(name: str) -> int:
+    """Which layer the weight of this name is of; -8 for those of none."""
+    found = re.search(r"\.layers\.(\d+)\.", name)
+    return int(found[1]) if found else -8

@@ -138,6 +138,10 @@ class Montessori(DataRecipe):
             raise ValueError(f"teachers.{self.teacher}: only a teacher of kind vllm, whose weights are here, is tuned")
         if taken := {self.tuned(n) for n in range(1, self.rounds.count + 1)} & self.teachers.keys():
             raise ValueError(f"teachers: {sorted(taken)} are names of the tuned teacher; take others")
+        if self.instructions.samples < 2:
+            raise ValueError(
+                "instructions.samples: preferences are between completions of one prompt; take at least 2, such as 4"
+            )
         if self.instances is not None or self.answers.samples > 1:
             raise ValueError("instances, and several answers.samples, are not for this method: a row is one completion")
         return self

@@ -16,7 +16,7 @@ from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import VLLMTeacher
 from pipelines.core.errors import UserError
 from pipelines.core.progress import Progress
-from pipelines.core.recipe import STUDENT, AnyRecipe, Distil, StudentRecipe, TinyLLM, signal_teachers
+from pipelines.core.recipe import STUDENT, AnyRecipe, Distil, Montessori, StudentRecipe, TinyLLM, signal_teachers
 from pipelines.core.stage import Done, Stage
 from pipelines.core.storage import Folder
 from pipelines.recipes.probing import ProbeStages
@@ -89,13 +89,25 @@ def _models(recipe: StudentRecipe, stages: Sequence[Stage], runs: Folder) -> lis
     names = _taught_by(recipe)
     spec = recipe.teachers[names[0]] if names else None
     if isinstance(spec, VLLMTeacher) and not _is_encoder_decoder(models[0]):
-        model = ClusterFaculty(recipe).model(names[0])
-        models.insert(0, Served("teacher", model.folder(), model.digest, spec.engine))
+        models.insert(0, _teacher(recipe, names[0], spec, _done(stages, runs)))
     return models
 
 
+def _teacher(recipe: StudentRecipe, name: str, spec: VLLMTeacher, done: Mapping[str, Done]) -> Served:
+    """As the recipe has it, or as its last round left it."""
+    if isinstance(recipe, Montessori):
+        tuned = done[f"teacher_{recipe.rounds.count}"]
+        return Served("teacher", model_of(tuned), tuned.manifest["digest"], spec.engine)
+    model = ClusterFaculty(recipe).model(name)
+    return Served("teacher", model.folder(), model.digest, spec.engine)
+
+
+def _done(stages: Sequence[Stage], runs: Folder) -> dict[str, Done]:
+    return {planned.stage.name: planned.done for planned in runner.plan(stages, runs) if planned.done}
+
+
 def _student(recipe: StudentRecipe, stages: Sequence[Stage], runs: Folder) -> Done:
-    student = {planned.stage.name: planned.done for planned in runner.plan(stages, runs)}.get(STUDENT)
+    student = _done(stages, runs).get(STUDENT)
     if student is None:
         raise UserError(f"the student of {recipe.name!r} is not trained yet; run `tutelage run` first")
     return student
@@ -117,6 +129,8 @@ def _taught_by(recipe: StudentRecipe) -> list[str]:
     match recipe:
         case Distil():
             return [recipe.evaluate.teacher]
+        case Montessori():
+            return [recipe.teacher]
         case TinyLLM():
             return [source.teacher for source in recipe.asked.values()]
         case _:

@@ -128,6 +128,7 @@ def test_a_setting_makes_anew_only_what_it_changes(
     [
         ("answers", {"teacher": "other"}, "the one that is tuned writes both"),
         ("answers", {"teacher": "main", "samples": 2}, "a row is one completion"),
+        ("instructions", {"samples": 1}, "take at least 2"),
         ("student", {"probe": {"reference": {}}}, "here this is rounds.probe"),
         ("student", {"learn": {"method": "im"}}, "here a student learns answers only"),
         ("student", {"train": {"losses": {"dpo": 1}}}, "no data here has them"),
