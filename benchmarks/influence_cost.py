@@ -8,10 +8,9 @@ The same student (the embedded model after `--warm-up` steps), reference rows an
 - the original (arXiv 2410.14208, released code): for every row weights and moments are read from disk again, one AdamW
   step is made, and the whole reference set goes through the model in padded batches of 8. It pads to 1,024 tokens; here
   to the longest row of the set, which is kinder to it, unless `--pad-to` says otherwise
-- `exact` and `first_order`, as `tutelage probe` has them
+- `exact`, `first_order` and `sampled`, as `tutelage probe` has them
 - first_order with its step and product made block by block in the cores' caches, which changes nothing but the sums'
-  order; and the same for some of the weights only: those of the layers, those of every fourth layer, and a few rows of
-  every matrix in the layers, drawn once, whose gradients are made for a pack of rows at once
+  order; and the same for some of the weights only: those of the layers, those of every fourth layer
 
 The slow ones are timed over fewer rows. `once` is what there is to do before the first row: `exact` measures the
 reference four times (before, its noise, after the null step), the estimates need that and the slope after it. Agreement
@@ -22,8 +21,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice
@@ -31,29 +29,25 @@ from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
-from typing import Any
 
 import torch
 from influence_student import Sloped, Student, examples, layer_of, mean_nats, warm_up
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from cluster.models import resolve
 from pipelines.core.records import Dropped, Influence, TrainExample
 from pipelines.influence.agreement import agreement
-from pipelines.influence.nats import gradient, nats
+from pipelines.influence.nats import gradient
 from pipelines.influence.reference import Reference
 from pipelines.influence.state import Gradients
 from pipelines.train.attention import load
-from pipelines.train.batches import collate, packs
 from pipelines.train.job import MODEL
 from pipelines.train.keep import WARM, write_warm
-from pipelines.train.layers import layer_list
 
-ORIGINAL, EXACT, FIRST_ORDER = "original", "exact", "first_order"
+ORIGINAL, EXACT, FIRST_ORDER, SAMPLED = "original", "exact", "first_order", "sampled"
 BATCH = 8  # the original's
 BLOCK = 2**17  # weights: five arrays of half a MiB
-TOKENS_PER_PACK = 512  # of probed rows
 GROWTH_ROWS = {EXACT: 2, FIRST_ORDER: 8}
 Way = Callable[[Sequence[TrainExample]], list[float]]
 
@@ -126,10 +120,10 @@ def _methods(ways: "Ways", rows: Sequence[TrainExample], args: argparse.Namespac
         (ORIGINAL, ways.original, args.original_rows),
         (EXACT, ways.exact, args.exact_rows),
         (FIRST_ORDER, ways.first_order, args.rows),
+        (SAMPLED, ways.sampled, args.rows),
         ("in blocks", partial(ways.in_blocks, lambda name: True), args.rows),
         ("in blocks, layers only", partial(ways.in_blocks, lambda name: layer_of(name) >= 0), args.rows),
         ("in blocks, every fourth layer", partial(ways.in_blocks, lambda name: layer_of(name) % 4 == 3), args.rows),
-        *((f"1/{share} of the layers' matrices", partial(ways.some_rows, share), args.rows) for share in (4, 16)),
     ]
     print("| method | rows | once, s | seconds/row | rows/core-hour | times as fast | Spearman | Pearson | same sign |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
@@ -198,12 +192,9 @@ class Ways:
 
         return partial(_one_by_one, influence)
 
-    def some_rows(self, share: int) -> Way:
-        """For one in so many of the rows of the layers' matrices."""
-        some = SomeRows(self.student.model, share)
-        moments = {name: [each[at] for each in self._moments(name)] for name, at in some.at.items()}
-        rise = Rise(self.student, moments)
-        return lambda rows: [rise.influence(g) for pack in packs(rows, TOKENS_PER_PACK) for g in some.gradients(pack)]
+    def sampled(self) -> Way:
+        assert self._probe.slope
+        return partial(_one_by_one, partial(_influence, self._probe.sampled))
 
     def _moments(self, name: str) -> list[Tensor]:
         return [self._probe.slope[name], self.student.first[name], self.student.second[name]]
@@ -296,58 +287,6 @@ class Rise:
                 root = (beta2 * second).addcmul_(g, g, value=1 - beta2).div_(corrections[1]).sqrt_().add_(settings.eps)
                 total += float(torch.dot(slope, (beta1 * first).add_(g, alpha=1 - beta1).div_(root)))
         return -settings.lr / corrections[0] * total
-
-
-class SomeRows:
-    """Each row's gradient of some rows of the layers' matrices, for a whole pack at once.
-
-    What goes back through the layers is made for all of the pack; of the weights' gradients, which are products of that
-    with the layers' inputs, only the rows that are kept, example by example.
-    """
-
-    def __init__(self, model: Any, share: int) -> None:
-        model.requires_grad_(False)
-        self._model, chance = model, torch.Generator().manual_seed(share)
-        inner = {id(module) for layer in layer_list(model) for module in layer.modules()}
-        self._linear = {
-            f"{name}.weight": module
-            for name, module in model.named_modules()
-            if isinstance(module, nn.Linear) and id(module) in inner
-        }
-        self.at = {
-            name: torch.randperm(module.out_features, generator=chance)[: module.out_features // share]
-            for name, module in self._linear.items()
-        }
-
-    def gradients(self, pack: Sequence[TrainExample]) -> Iterator[Gradients]:
-        batch = collate(pack, {})
-        counts_E = torch.bincount(batch.example_N, minlength=len(pack))
-        with self._watched() as seen:
-            loss = nats(self._model, batch, batch.weights_N / counts_E[batch.example_N]).sum()
-            back = torch.autograd.grad(loss, [output for _, output in seen.values()])
-        parts = {
-            name: (given[0].split(batch.lengths), after[0][:, self.at[name]].split(batch.lengths))
-            for (name, (given, _)), after in zip(seen.items(), back, strict=True)
-        }
-        for e in range(len(pack)):
-            yield {name: after[e].T @ given[e] for name, (given, after) in parts.items()}
-
-    @contextmanager
-    def _watched(self) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
-        """What goes into each matrix and comes out of it, in a pass of which gradients can be asked."""
-        seen: dict[str, tuple[Tensor, Tensor]] = {}
-
-        def watch(name: str, _: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
-            seen[name] = given[0].detach(), output
-
-        hooks = [module.register_forward_hook(partial(watch, name)) for name, module in self._linear.items()]
-        embedding = self._model.get_input_embeddings()
-        hooks.append(embedding.register_forward_hook(lambda module, given, output: output.requires_grad_()))
-        try:
-            yield seen
-        finally:
-            for hook in hooks:
-                hook.remove()
 
 
 if __name__ == "__main__":

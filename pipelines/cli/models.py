@@ -37,7 +37,9 @@ def probe(
     run: RunArg,
     rows: Annotated[str, typer.Option("--rows", metavar="FILE", help="JSON lines of {instruction, response}.")],
     out: Annotated[str, typer.Option("--out", metavar="FILE", help="Where scores go, a JSON line for each row.")],
-    method: Annotated[InfluenceMethod, typer.Option("--method", help="Measured, or told by a slope.")] = "first_order",
+    method: Annotated[
+        InfluenceMethod, typer.Option("--method", help="Measured; told by a slope; or by a sample of one.")
+    ] = "first_order",
     runs: RunsOption = "runs",
     set_: SetOption = None,
     address: AddressOption = None,

@@ -33,9 +33,9 @@ class Agreement:
         if self.spearman >= threshold:
             return ""
         return (
-            f"first_order does not stand for exact here: over {self.rows} rows measured both ways Spearman is "
+            f"the estimate does not stand for exact here: over {self.rows} rows measured both ways Spearman is "
             f"{self.spearman:.3f}, below {threshold:g} (Pearson {self.pearson:.3f}, the same sign in "
-            f"{self.same_sign:.0%}); use `method: exact`, or a student trained with a lower learning_rate"
+            f"{self.same_sign:.0%}); use `method: exact`, or a student with a longer warm-up or a lower learning_rate"
         )
 
 

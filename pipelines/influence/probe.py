@@ -27,6 +27,7 @@ from pipelines.core.errors import UserError
 from pipelines.core.records import Dropped, Influence, InfluenceMethod, TrainExample
 from pipelines.influence.nats import gradient, nats
 from pipelines.influence.reference import Reference
+from pipelines.influence.sampled import SampledSlope
 from pipelines.influence.state import Gradients, Warm
 from pipelines.influence.work import STAGE
 from pipelines.train.batches import collate
@@ -59,8 +60,9 @@ class Probe:
             )
 
     def influence(self, example: TrainExample, method: InfluenceMethod) -> Influence | Dropped:
-        """By either method."""
-        return self.exact(example) if method == "exact" else self.first_order(example)
+        """By one of the methods."""
+        ways = {"exact": self.exact, "first_order": self.first_order, "sampled": self.sampled}
+        return ways[method](example)
 
     def exact(self, example: TrainExample) -> Influence | Dropped:
         """One step on this row alone, the reference loss after it, and back."""
@@ -75,6 +77,13 @@ class Probe:
         if isinstance(gradients, Dropped):
             return gradients
         return self._found(example, "first_order", self._null_rise - self._rise(gradients), 0.0)
+
+    def sampled(self, example: TrainExample) -> Influence | Dropped:
+        """The same of a fixed sample of the weights."""
+        if unfit := self._unfit(example):
+            return unfit
+        influence = self._sampled_slope.influence(lambda: _row_loss(self._warm.model, example))
+        return self._found(example, "sampled", influence, 0.0)
 
     def check(self) -> None:
         """Measure the restored weights again. Raises BaselineMoved where their loss is another."""
@@ -100,6 +109,10 @@ class Probe:
             return self._reference.gradient(self._warm.model, self._warm.trained)
 
     @cached_property
+    def _sampled_slope(self) -> SampledSlope:
+        return SampledSlope(self._warm, self._slope)
+
+    @cached_property
     def _null_rise(self) -> float:
         return self._rise(None)
 
@@ -113,14 +126,19 @@ class Probe:
 
     def _gradients(self, example: TrainExample) -> Gradients | Dropped:
         """Of this row's loss at the restored weights, unless there is no step to be made of it."""
-        if (tokens := max(len(example.token_ids), len(example.encoder_ids))) > self._window:
-            return _dropped(example, "too long", f"{tokens} tokens, the student reads {self._window}")
-        if not any(weight > 0 for weight in example.weights[1:]):
-            return _dropped(example, "nothing to learn", "no token has a weight")
+        if unfit := self._unfit(example):
+            return unfit
         loss = _row_loss(self._warm.model, example)
         if not isfinite(float(loss.detach())):
             return _dropped(example, "no number", f"its own loss is {float(loss.detach())}")
         return gradient([loss], self._warm.trained)
+
+    def _unfit(self, example: TrainExample) -> Dropped | None:
+        if (tokens := max(len(example.token_ids), len(example.encoder_ids))) > self._window:
+            return _dropped(example, "too long", f"{tokens} tokens, the student reads {self._window}")
+        if not any(weight > 0 for weight in example.weights[1:]):
+            return _dropped(example, "nothing to learn", "no token has a weight")
+        return None
 
     def _found(
         self, example: TrainExample, method: InfluenceMethod, influence: float, noise: float

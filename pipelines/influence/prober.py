@@ -49,7 +49,7 @@ class Prober:
 
         torch.set_num_threads(job.threads)
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        warm = Warm.read(job.student, device, job.config.last_layers)
+        warm = Warm.read(job.student, device, job.config.every_layer)
         reference = Reference(list(rows_of(job.reference, TrainExample)), job.config.normalise)
         self._probe, self._most = Probe(warm, reference), job.config.check_every
         self._thread = ThreadPoolExecutor(max_workers=1)  # the weights are moved by one at a time

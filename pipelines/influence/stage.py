@@ -30,7 +30,7 @@ SILENCE_S = 3600.0  # a single row that takes longer hangs
 def identity(config: Probing, student: Done, reference: Done) -> TeacherId:
     """Who is asked: one student, which of its weights are stepped, one reference set, and how its loss is divided."""
     digests = (student.manifest["digest"], reference.manifest["digest"])
-    return TeacherId("probe", key_of("probe", *digests, config.normalise, config.last_layers))
+    return TeacherId("probe", key_of("probe", *digests, config.normalise, config.every_layer))
 
 
 def run(config: Probing, seed: int, name: str, open_session: Callable[[], Session], run: StageRun) -> Outcome:

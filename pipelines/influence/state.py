@@ -43,6 +43,17 @@ class AdamW:
     weight_decay: float
     steps_done: int
 
+    def delta(self, weight: Tensor, first: Tensor, second: Tensor, gradient: Tensor | None) -> Tensor:
+        """Δθ of one further step, of weights with these moments; without a gradient that which the moments make."""
+        (beta1, beta2), t = self.betas, self.steps_done + 1
+        first, second = beta1 * first, beta2 * second
+        if gradient is not None:
+            first.add_(gradient, alpha=1 - beta1)
+            second.addcmul_(gradient, gradient, value=1 - beta2)
+        root = second.div_(1 - beta2**t).sqrt_().add_(self.eps)
+        direction = first.div_(1 - beta1**t).div_(root)
+        return direction.add_(weight, alpha=self.weight_decay).mul_(-self.lr)
+
 
 class Warm:
     """A model in fp32 whose trained weights are the masters, and all that one more step needs.
@@ -63,10 +74,10 @@ class Warm:
         assert self.trained.keys() == first.keys() == second.keys(), "moments of weights that the model does not have"
 
     @classmethod
-    def read(cls, stage: Path, device: torch.device | str = "cpu", last_layers: int | None = None) -> "Warm":
+    def read(cls, stage: Path, device: torch.device | str = "cpu", every_layer: int = 1) -> "Warm":
         """Of a student's finished stage. The model is in evaluation mode: a probe draws no dropout.
 
-        With `last_layers` only the trained weights of so many of the topmost layers are stepped: P counts those alone.
+        Where `every_layer` is 4, only the trained weights of every fourth layer are stepped: P counts those alone.
         """
         optimizer = _settings(stage / WARM)
         masters, first, second = _tensors(stage / WARM)
@@ -77,9 +88,9 @@ class Warm:
                 raise UserError(f"{stage}: {MODEL}/ and {WARM}/ are of two students, as {name} shows; {_AGAIN}")
             with torch.no_grad():
                 parameters[name].copy_(master)
-        stepped = [name for name in masters if last_layers is None or _is_among(parameters[name], model, last_layers)]
+        stepped = [name for name in masters if every_layer == 1 or _is_among(parameters[name], model, every_layer)]
         if not stepped:
-            raise UserError(f"{stage}: training left the student's {last_layers} topmost layers as they were")
+            raise UserError(f"{stage}: training left every layer as it was that probe.every_layer would step")
         moments = [{name: each[name].to(device) for name in stepped} for each in (first, second)]
         return cls(model, optimizer, *moments)
 
@@ -89,15 +100,11 @@ class Warm:
 
     def delta(self, name: str, gradient: Tensor | None) -> Tensor:
         """Δθ of one parameter, in its shape."""
-        settings = self.optimizer
-        (beta1, beta2), t = settings.betas, settings.steps_done + 1
-        first, second = beta1 * self._first[name], beta2 * self._second[name]
-        if gradient is not None:
-            first.add_(gradient, alpha=1 - beta1)
-            second.addcmul_(gradient, gradient, value=1 - beta2)
-        root = second.div_(1 - beta2**t).sqrt_().add_(settings.eps)
-        direction = first.div_(1 - beta1**t).div_(root)
-        return direction.add_(self.trained[name].detach(), alpha=settings.weight_decay).mul_(-settings.lr)
+        return self.optimizer.delta(self.trained[name].detach(), *self.moments(name), gradient)
+
+    def moments(self, name: str) -> tuple[Tensor, Tensor]:
+        """m and v of one parameter, in its shape."""
+        return self._first[name], self._second[name]
 
     @contextmanager
     def applied(self, deltas: Deltas) -> Iterator[None]:
@@ -131,8 +138,10 @@ def _settings(warm: Path) -> AdamW:
     return settings
 
 
-def _is_among(parameter: Tensor, model: Any, last_layers: int) -> bool:
-    return any(each is parameter for layer in layer_list(model)[-last_layers:] for each in layer.parameters())
+def _is_among(parameter: Tensor, model: Any, every_layer: int) -> bool:
+    """Of every so many layers the last."""
+    taken = layer_list(model)[every_layer - 1 :: every_layer]
+    return any(each is parameter for layer in taken for each in layer.parameters())
 
 
 def _tensors(warm: Path) -> list[dict[str, Tensor]]:

@@ -72,7 +72,7 @@ class ProbeStages:
     def influence(self, name: str, rows: Stage, reference: Stage, student: Stage) -> Stage:
         """How much each row helps the warm student."""
         config, seed = self._config, self._recipe.seed
-        settings: dict[str, Any] = config.model_dump(mode="json", include={"method", "normalise", "last_layers"})
+        settings: dict[str, Any] = config.model_dump(mode="json", include={"method", "normalise", "every_layer"})
         if config.method != "exact":
             settings |= {"checked": config.self_check.rows, "seed": seed}
         run = partial(influence.run, config, seed, name, lambda: self._faculty.session)

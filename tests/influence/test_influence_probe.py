@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pipelines.core.errors import UserError
 from pipelines.core.records import Dropped, Influence, TrainExample
+from pipelines.influence import sampled
 from pipelines.influence.agreement import agreement
 from pipelines.influence.nats import gradient, nats
 from pipelines.influence.probe import BaselineMoved, Probe
@@ -79,7 +80,30 @@ def test_first_order_says_what_exact_does(
     assert min(exact) < -probe.noise < probe.noise < max(exact)  # rows of both kinds
 
 
-@pytest.mark.parametrize("method", ["exact", "first_order"])
+def test_a_sample_of_all_weights_is_the_whole_of_the_matrices(
+    trained: Trained, wanted: list[TrainExample], rows: list[TrainExample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With every row taken it is first order, of a student of which nothing else is trained."""
+    monkeypatch.setattr(sampled, "SHARE", 1)
+    others = [name for name, p in trained().model.named_parameters() if "_proj" not in name]
+    probe = _probe(trained(frozen=others).warm(), wanted)
+    for row in rows[:3]:
+        one, other = probe.sampled(row), probe.first_order(row)
+        assert isinstance(one, Influence)
+        assert isinstance(other, Influence)
+        assert one.influence == pytest.approx(other.influence, rel=1e-3, abs=1e-8)
+
+
+def test_a_sample_ranks_rows_as_the_whole_does(
+    trained: Trained, wanted: list[TrainExample], rows: list[TrainExample]
+) -> None:
+    probe = _probe(trained(rate=1e-4).warm(), wanted)
+    asked = [*rows, *map(_garbled, rows)]
+    whole, part = ([way(row).influence for row in asked] for way in (probe.first_order, probe.sampled))  # type: ignore[union-attr]
+    assert agreement(part, whole).spearman >= 0.8  # of matrices of 64 rows, of which 4 are taken
+
+
+@pytest.mark.parametrize("method", ["exact", "first_order", "sampled"])
 def test_the_order_of_rows_does_not_matter(
     method: Any, trained: Trained, wanted: list[TrainExample], rows: list[TrainExample]
 ) -> None:
@@ -129,7 +153,7 @@ def test_rows_of_which_no_step_can_be_made_are_dropped(
         "no number": replace(row, weights=tuple(float("inf") if weight else 0.0 for weight in row.weights)),
     }
     for reason, example in unfit.items():
-        for found in (probe.exact(example), probe.first_order(example)):
+        for found in (probe.exact(example), probe.first_order(example), probe.sampled(example)):
             assert isinstance(found, Dropped)
             assert (found.id, found.stage, found.reason) == (row.id, "influence", reason)
 

@@ -83,15 +83,15 @@ def test_what_was_not_trained_stays_as_it_is(trained: Trained) -> None:
     assert [name for name, p in warm.model.named_parameters() if not p.requires_grad] == [EMBEDDING]
 
 
-def test_of_a_student_that_does_not_fit_the_topmost_layers_are_stepped(trained: Trained) -> None:
+def test_of_a_student_that_does_not_fit_every_second_layer_is_stepped(trained: Trained) -> None:
     student = trained(rate=1e-3)
-    whole, top = student.warm(), Warm.read(student.stage, last_layers=2)
-    assert set(top.trained) == {name for name in whole.trained if ".layers.2." in name or ".layers.3." in name}
+    whole, top = student.warm(), Warm.read(student.stage, every_layer=2)
+    assert set(top.trained) == {name for name in whole.trained if ".layers.1." in name or ".layers.3." in name}
     deltas, others = whole.step(None), top.step(None)
     assert all(torch.equal(deltas[name], others[name]) for name in top.trained)
     untouched = trained(rate=1e-3, frozen=list(top.trained))
-    with pytest.raises(UserError, match="left the student's 2 topmost layers as they were"):
-        Warm.read(untouched.stage, last_layers=2)
+    with pytest.raises(UserError, match="left every layer as it was"):
+        Warm.read(untouched.stage, every_layer=2)
 
 
 @pytest.mark.parametrize("file", ["optimizer.json", "exp_avg.safetensors"])

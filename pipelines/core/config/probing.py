@@ -16,7 +16,7 @@ SEED_ANSWERS = "seeds"  # in place of a path
 
 
 class SelfCheck(Strict):
-    """With `first_order` some of the rows are measured exactly, too, and the two are compared."""
+    """With an estimate some of the rows are measured exactly, too, and the two are compared."""
 
     rows: int = Field(64, ge=8, le=10_000, description="drawn by the seed; all where there are fewer")
     spearman: float = Field(0.9, gt=0, le=1, description="the least rank correlation that raises no doubt")
@@ -26,16 +26,18 @@ class Probing(Strict):
     """One optimizer step on each row from the student's last state, and what it does to the loss on a reference set."""
 
     method: InfluenceMethod = Field(
-        "first_order", description="the loss measured after each row's step, or told by its slope, without such a pass"
+        "first_order",
+        description="the loss measured after each row's step (exact); told by its slope, without such a pass "
+        "(first_order); or by the slope at one weight in sixteen (sampled)",
     )
     normalise: Normalise = Field(
         "global_token", description="the reference loss: mean over all tokens, or mean of the examples' means"
     )
-    last_layers: int | None = Field(
-        None,
+    every_layer: int = Field(
+        1,
         ge=1,
-        description="only so many of the topmost layers are stepped, for a student whose moments do not fit; all that "
-        "was trained without it",
+        description="for a student whose moments do not fit: 4 steps the weights of every fourth layer, and no others; "
+        "1 steps all that was trained",
     )
     check_every: int = Field(
         16,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-InfluenceMethod = Literal["exact", "first_order"]
+InfluenceMethod = Literal["exact", "first_order", "sampled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class HeldOutLoss:
 class Influence:
     """How much a step on one row alone helped one student. Maker: a probe. Readers: who chooses rows, report.
 
-    Losses are those of a reference set, in nats. Of `first_order` the loss after the step is what the estimate says.
+    Losses are those of a reference set, in nats. Of an estimate the loss after the step is what it says.
     """
 
     id: str
