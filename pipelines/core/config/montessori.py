@@ -32,7 +32,11 @@ class WarmTrain(Train):
 
 
 class WarmUp(Strict):
-    """The student that a round's rows are probed with."""
+    """The student that a round's rows are probed with.
+
+    After a few steps a row's own squared gradient bends the moments' part of its step, and this decides most of its score;
+    a hundred steps and more, or steps of single rows, leave what the row teaches (`benchmarks/RESULTS.md`).
+    """
 
     rows: int = Field(
         100, ge=1, description="examples, the first ones up to the end of a prompt's; all after them are probed"
