@@ -1,7 +1,7 @@
 """The sections of a recipe, checked before anything starts.
 
 Knows names, bounds and how a section's fields depend on each other. Which method has which sections stands in
-`recipe.py`; `recipe_file.py` reads the YAML and turns errors into lines a user can act on.
+`recipe/`; `recipe_file.py` reads the YAML and turns errors into lines a user can act on.
 """
 
 from pipelines.core.config.base import (

@@ -34,8 +34,8 @@ class WarmTrain(Train):
 class WarmUp(Strict):
     """The student that a round's rows are probed with.
 
-    After a few steps a row's own squared gradient bends the moments' part of its step, and this decides most of its score;
-    a hundred steps and more, or steps of single rows, leave what the row teaches (`benchmarks/RESULTS.md`).
+    After a few steps a row's own squared gradient bends the moments' part of its step, and this decides most of its
+    score; after a hundred it is what the row teaches (`benchmarks/RESULTS.md`).
     """
 
     rows: int = Field(
