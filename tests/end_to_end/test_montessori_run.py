@@ -20,7 +20,7 @@ from pipelines.core.parts import rows_of
 from pipelines.core.records import HeldOutLoss, Influence
 from pipelines.core.storage import Folder
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(1800)]  # a driver is started eight times
 
 KILLED_IN = ("instructions", "answers", "student", "influence", "teacher", "held_out_loss")
 
