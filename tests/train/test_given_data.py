@@ -71,7 +71,7 @@ def test_too_few_rows_are_told(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_told_by_its_key(source: dict[str, str], words: str) -> None:
     data = Data.model_validate({"sources": {"shop": source}})
     with pytest.raises(UserError, match=rf"data\.sources\.shop.*{words}"):
-        content_key("shop", data.sources["shop"])
+        content_key("data.sources.shop", data.sources["shop"])
 
 
 def test_the_builtin_tasks_have_answers() -> None:
