@@ -38,7 +38,7 @@ class _Handful:
 
 
 class Prober:
-    """See work.Measuring. Ready when it is made, which takes two passes over the reference set and one after a step."""
+    """See work.Measuring. Ready when it is made, which takes four passes over the reference set."""
 
     def __init__(self, job: ProbeJob) -> None:
         import torch
