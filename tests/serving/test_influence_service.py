@@ -327,7 +327,7 @@ def test_a_row_that_does_not_fit_is_dropped_with_its_reason(url: str, local: Loc
         ({"rows": ROWS * 200}, "rows: List should have at most 1024 items"),
         ({"rows": ["secret"]}, "rows.0: Input should be a valid dictionary"),
         ({"rows": ROWS, "limit": "secret"}, "limit: Extra inputs"),
-        ({**ROWS[0], "method": "secret"}, "method: Input should be 'exact' or 'first_order'"),
+        ({**ROWS[0], "method": "secret"}, "method: Input should be 'exact', 'first_order' or 'sampled'"),
         ({**ROWS[0], "output": "secret"}, "output: Extra inputs"),
     ],
 )

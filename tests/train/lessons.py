@@ -77,9 +77,11 @@ def assert_close(found: Weights, wanted: Weights, learning_rate: float) -> None:
 
     Adam divides by the gradient's own size: where terms cancel to almost nothing, their rounding is all that is
     left and becomes a step of its own. Two plain torch runs in fp32 and fp64 differ just so, in a few elements of a
-    hundred thousand. Hence two bounds: 1e-6 over all, and a fifth of one step for the worst.
+    hundred thousand, and in more or fewer by the kernels a processor chooses. Hence two bounds, in steps of the
+    optimizer: a thousandth for 999 elements of a thousand, and a fifth for the worst.
     """
     assert found.keys() == wanted.keys()
-    apart = torch.cat([(found[name] - wanted[name]).flatten().double() for name in wanted])
-    assert apart.pow(2).mean().sqrt() <= 1e-6
-    assert apart.abs().max() <= learning_rate / 5
+    apart = torch.cat([(found[name] - wanted[name]).flatten().double() for name in wanted]).abs() / learning_rate
+    most, worst = float(apart.quantile(0.999)), float(apart.max())
+    assert most <= 1e-3, f"{most} of a step apart, the worst {worst}"
+    assert worst <= 0.2, f"the worst is {worst} of a step apart"
