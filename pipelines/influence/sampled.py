@@ -3,7 +3,7 @@
 Knows matrices, what goes into them and comes out. Does not know rows of data or losses. Most of a whole first-order
 score's work is every weight's gradient and AdamW's step of it. Here only what goes back through the layers is made, and
 of each matrix's gradient, the product of that with the matrix's inputs, the sampled rows. What they say is scaled up to
-all weights of the matrices. Embeddings, norms and biases are left out. (Measured: `benchmarks/RESULTS.md`.)
+all rows of their matrix. Embeddings, norms and biases are left out. (Measured: `benchmarks/RESULTS.md`.)
 """
 
 from collections.abc import Callable, Iterator
@@ -25,6 +25,7 @@ class _Part:
 
     module: nn.Module
     at: Tensor  # which rows
+    scale: float  # as many times as many the matrix has
     slope: Tensor
     weight: Tensor
     first: Tensor
@@ -37,30 +38,26 @@ class SampledSlope:
     def __init__(self, warm: Warm, slope: Gradients) -> None:
         self._optimizer = warm.optimizer
         self._parts: dict[str, _Part] = {}
-        chance, everything = torch.Generator().manual_seed(SHARE), 0
+        chance = torch.Generator().manual_seed(SHARE)
         for name, module in _matrices(warm):
-            everything += module.weight.numel()
             rows = max(1, module.out_features // SHARE)
             at = torch.randperm(module.out_features, generator=chance)[:rows].to(module.weight.device)
             first, second = warm.moments(name)
             weight = module.weight.detach()[at]
-            self._parts[name] = _Part(module, at, slope[name][at], weight, first[at], second[at])
-        self._scale: float = everything / max(1, sum(part.weight.numel() for part in self._parts.values()))
+            scale = module.out_features / rows
+            self._parts[name] = _Part(module, at, scale, slope[name][at], weight, first[at], second[at])
         self._null_rise = self._rise({})
 
     def influence(self, loss: Callable[[], Tensor]) -> float:
         """Of the row whose loss this is, by one pass forward and what goes back through the layers."""
-        part: float = self._null_rise - self._rise(self._gradients(loss))
-        return self._scale * part
+        return self._null_rise - self._rise(self._gradients(loss))
 
     def _rise(self, gradients: Gradients) -> float:
-        """⟨∇L_ref, Δθ⟩ over the sample; without gradients of the null step."""
-        along = [
-            (part.slope * self._optimizer.delta(part.weight, part.first, part.second, gradients.get(name))).sum(
-                dtype=torch.float64
-            )
-            for name, part in self._parts.items()
-        ]
+        """⟨∇L_ref, Δθ⟩, estimated from the sample; without gradients of the null step."""
+        along = []
+        for name, part in self._parts.items():
+            delta = self._optimizer.delta(part.weight, part.first, part.second, gradients.get(name))
+            along.append(part.scale * (part.slope * delta).sum(dtype=torch.float64))
         return float(torch.stack(along).sum())
 
     def _gradients(self, loss: Callable[[], Tensor]) -> Gradients:

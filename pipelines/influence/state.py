@@ -20,7 +20,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from pipelines.core.config import LoRA
 from pipelines.core.errors import UserError
+from pipelines.train import lora
 from pipelines.train.attention import load
 from pipelines.train.job import MODEL
 from pipelines.train.keep import WARM
@@ -81,13 +83,15 @@ class Warm:
         """
         optimizer = _settings(stage / WARM)
         masters, first, second = _tensors(stage / WARM)
-        model = load(stage / MODEL, torch.float32).to(device)
+        model = _model(stage).to(device)
         parameters = dict(model.named_parameters())
         for name, master in masters.items():
             if name not in parameters or parameters[name].shape != master.shape:
                 raise UserError(f"{stage}: {MODEL}/ and {WARM}/ are of two students, as {name} shows; {_AGAIN}")
             with torch.no_grad():
                 parameters[name].copy_(master)
+        if _adapters(stage):
+            lora.take_out(model)
         stepped = [name for name in masters if every_layer == 1 or _is_among(parameters[name], model, every_layer)]
         if not stepped:
             raise UserError(f"{stage}: training left every layer as it was that probe.every_layer would step")
@@ -122,6 +126,19 @@ class Warm:
             with torch.no_grad():
                 for name, value in kept.items():
                     self.trained[name].copy_(value)
+
+
+def _model(stage: Path) -> Any:
+    """In fp32; where adapters were trained they are beside its weights, which still hold them, too."""
+    model = load(stage / MODEL, torch.float32)
+    if config := _adapters(stage):
+        lora.add(model, config)
+    return model
+
+
+def _adapters(stage: Path) -> LoRA | None:
+    file = stage / WARM / lora.FILE
+    return LoRA.model_validate_json(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
 def _settings(warm: Path) -> AdamW:

@@ -94,8 +94,12 @@ def memory(recipe: StudentRecipe, teachers: Mapping[str, int], student: int) -> 
 
 
 def _of_rounds(recipe: Montessori, teacher: int, student: int) -> list[str]:
-    """A probe holds weights, moments, a slope, a row's gradient and step, and a copy of the weights, all in 32 bits."""
-    tuned, probe = _worker(teacher, recipe.rounds.tune) / GIB, 7 * 4 * student / GIB
+    """A probe holds weights, moments, a slope, a row's gradient and step, and a copy of the weights, all in 32 bits.
+
+    Where adapters are trained all of it but the weights is little.
+    """
+    copies = 1 if recipe.rounds.warm_up.train.lora else 7
+    tuned, probe = _worker(teacher, recipe.rounds.tune) / GIB, copies * 4 * student / GIB
     told = {
         f"memory: {recipe.teacher} is tuned in about {tuned:.1f} GiB per training worker, before activations": teacher,
         f"memory: each probe of the student up to about {probe:.1f} GiB, before activations": student,

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipelines.core.config import Train
+from pipelines.train import lora
 from pipelines.train.job import TrainJob
-from pipelines.train.lora import merged
 
 WARM = "warm"
 
@@ -52,7 +53,7 @@ def export(engine: Any, job: TrainJob, out: Path, rank: int) -> None:
         if rank == 0:
             model.config.use_cache = True
             partial = out.with_name(out.name + ".partial")
-            model.save_pretrained(partial, **({"state_dict": merged(model)} if job.config.lora else {}))
+            model.save_pretrained(partial, **({"state_dict": lora.merged(model)} if job.config.lora else {}))
             model.config.use_cache = False
             for file in Path(job.model).iterdir():
                 if file.suffix in (".json", ".jinja") and not (partial / file.name).exists():
@@ -72,11 +73,12 @@ def copy_model(source: Path, out: Path) -> None:
     os.replace(partial, out)
 
 
-def write_warm(engine: Any, folder: Path, steps_done: int, rank: int) -> None:
+def write_warm(engine: Any, config: Train, folder: Path, steps_done: int, rank: int) -> None:
     """fp32 masters and AdamW's moments of every trained weight, by its name in the model, from any ZeRO stage.
 
     `masters`, `exp_avg` and `exp_avg_sq` are safetensors files of the same names; `optimizer.json` has the rest that
-    one more step needs. It stands for the weights as they are now, so not for an earlier best.
+    one more step needs, and `lora.json` says what the trained weights are where they are adapters. It stands for the
+    weights as they are now, so not for an earlier best.
     """
     from safetensors.torch import save_file
 
@@ -91,6 +93,8 @@ def write_warm(engine: Any, folder: Path, steps_done: int, rank: int) -> None:
     settings = {"steps_done": steps_done, "betas": list(group["betas"])}
     settings |= {name: group[name] for name in ("lr", "eps", "weight_decay")}
     (partial / "optimizer.json").write_text(json.dumps(settings), encoding="utf-8")
+    if config.lora:
+        (partial / lora.FILE).write_text(config.lora.model_dump_json(), encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
 

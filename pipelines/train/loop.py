@@ -121,7 +121,7 @@ class Rank:
         """Leave the trained model where it belongs."""
         out = Path(self.job.out)
         if self.job.config.warm:
-            keep.write_warm(self.engine, out.with_name(keep.WARM), steps_done, self.number)
+            keep.write_warm(self.engine, self.job.config, out.with_name(keep.WARM), steps_done, self.number)
         if not is_best_kept:
             keep.export(self.engine, self.job, out, self.number)
         elif self.number == 0:

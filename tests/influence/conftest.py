@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from pipelines.core.chat import ChatTokenizer
+from pipelines.core.config import LoRA, Train
 from pipelines.core.records import Answer, TrainExample
 from pipelines.influence.state import Warm
-from pipelines.train import examples
+from pipelines.train import examples, lora
 from pipelines.train.job import MODEL
 from pipelines.train.keep import WARM, write_warm
 
@@ -75,10 +76,15 @@ def trained(
     """Makes a student at this learning rate. Its folder holds the weights in bf16, as training leaves them."""
     from transformers import AutoModelForCausalLM
 
-    def make(rate: float = 1e-4, decay: float = 0.0, frozen: Sequence[str] = ()) -> Student:
+    def make(
+        rate: float = 1e-4, decay: float = 0.0, frozen: Sequence[str] = (), adapters: LoRA | None = None
+    ) -> Student:
         model = AutoModelForCausalLM.from_pretrained(tiny_llama, dtype=torch.float32).eval()
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name not in frozen)
+        if adapters:
+            torch.manual_seed(1)
+            lora.add(model, adapters)
         learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(learning, rate, (0.9, 0.95), weight_decay=decay)
         for step in range(STEPS):
@@ -87,8 +93,9 @@ def trained(
             optimizer.step()
         optimizer.zero_grad()
         engine = SimpleNamespace(module=SimpleNamespace(student=model), optimizer=optimizer)
-        write_warm(engine, tmp_path / WARM, STEPS, 0)
-        deepcopy(model).to(torch.bfloat16).save_pretrained(tmp_path / MODEL)
+        write_warm(engine, Train(lora=adapters), tmp_path / WARM, STEPS, 0)
+        left = deepcopy(model).to(torch.bfloat16)
+        left.save_pretrained(tmp_path / MODEL, state_dict=lora.merged(left) if adapters else None)
         return Student(model, optimizer, tmp_path)
 
     return make

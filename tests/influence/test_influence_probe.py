@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipelines.core.config import LoRA
 from pipelines.core.errors import UserError
 from pipelines.core.records import Dropped, Influence, TrainExample
 from pipelines.influence import sampled
@@ -78,6 +79,19 @@ def test_first_order_says_what_exact_does(
     assert agreed.pearson >= 0.99
     assert agreed.same_sign >= 0.9
     assert min(exact) < -probe.noise < probe.noise < max(exact)  # rows of both kinds
+
+
+def test_of_adapters_all_methods_agree(trained: Trained, wanted: list[TrainExample], rows: list[TrainExample]) -> None:
+    """Also the sample, which takes one row in 8 of some matrices and one in 16 of the others."""
+    probe = _probe(trained(rate=1e-3, adapters=LoRA(rank=8)).warm(), wanted)
+    asked = [*rows, *map(_garbled, rows)]
+    exact, told, part = (
+        [way(row).influence for row in asked]  # type: ignore[union-attr]
+        for way in (probe.exact, probe.first_order, probe.sampled)
+    )
+    probe.check()
+    assert agreement(told, exact).spearman >= 0.9
+    assert agreement(part, told).spearman >= 0.8
 
 
 def test_a_sample_of_all_weights_is_the_whole_of_the_matrices(

@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipelines.core.config import LoRA
 from pipelines.core.errors import UserError
 from pipelines.core.records import TrainExample
 from pipelines.influence.state import Warm
+from pipelines.train import lora
 from pipelines.train.attention import load
 
 EMBEDDING = "model.embed_tokens.weight"
@@ -92,6 +94,29 @@ def test_of_a_student_that_does_not_fit_every_second_layer_is_stepped(trained: T
     untouched = trained(rate=1e-3, frozen=list(top.trained))
     with pytest.raises(UserError, match="left every layer as it was"):
         Warm.read(untouched.stage, every_layer=2)
+
+
+def test_of_adapters_the_model_is_the_exported_one_and_only_they_are_stepped(
+    trained: Trained, rows: list[TrainExample], nll_by_hand: Nll
+) -> None:
+    student = trained(rate=1e-2, adapters=LoRA(rank=4, alpha=8))
+    warm, exported = student.warm(), load(student.stage / "model", torch.float32)
+    assert warm.trained.keys() == {name for name, p in student.model.named_parameters() if p.requires_grad}
+    assert all(".lora_" in name for name in warm.trained)
+    with torch.no_grad():
+        loss, alone = float(nll_by_hand(warm.model, rows[0])), float(nll_by_hand(exported, rows[0]))
+        assert loss == pytest.approx(alone, abs=1e-4)
+        lora.take_out(warm.model)  # twice as much as there is
+        assert abs(float(nll_by_hand(warm.model, rows[0])) - alone) > 1e-2
+    nll_by_hand(student.model, rows[0]).backward()
+    gradients = {name: student.model.get_parameter(name).grad.clone() for name in warm.trained}
+    before = {name: student.model.get_parameter(name).detach().clone() for name in warm.trained}
+    deltas = warm.step(gradients)
+    student.optimizer.step()
+    for name in warm.trained:
+        moved = student.model.get_parameter(name).detach() - before[name]
+        assert moved.abs().max() > 1e-4, name
+        torch.testing.assert_close(deltas[name], moved, atol=1e-6, rtol=0, msg=name)
 
 
 @pytest.mark.parametrize("file", ["optimizer.json", "exp_avg.safetensors"])

@@ -245,9 +245,14 @@ def test_adapters_learn_in_place_of_the_weights(ray_session: Session, lesson: Le
     config = Train.model_validate(
         CONFIG.model_dump()
         | {"lora": {"rank": 4, "targets": ("q_proj", "v_proj")}, "gradient_checkpointing": True, "epochs": 2,
-           "learning_rate": 5e-3, "workers": 2, "zero_stage": 3}
+           "learning_rate": 5e-3, "workers": 2, "zero_stage": 3, "warm": True}
     )  # fmt: skip
     facts = lesson.train(ray_session, tmp_path, config, Shown()).facts
+    warm, model = Warm.read(tmp_path), _load(tmp_path / MODEL)
+    assert {name.split(".lora_")[0][-6:] for name in warm.trained} == {"q_proj", "v_proj"}
+    ids = torch.tensor([lesson.examples[0].token_ids])
+    with torch.no_grad():
+        torch.testing.assert_close(warm.model(ids).logits, model(ids).logits, atol=1e-3, rtol=0)
     before, after = _weights(_load(lesson.model)), _exported(tmp_path)
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {n for n in before if n.endswith(("q_proj.weight", "v_proj.weight"))}

@@ -74,7 +74,7 @@ def test_one_plain_step_from_it_is_the_engines_next(
 
     for at in (0, 1, 2):
         step(talk[at : at + 3])
-    write_warm(engine, tmp_path / "warm", 3, 0)
+    write_warm(engine, config, tmp_path / "warm", 3, 0)
     masters = load_file(tmp_path / "warm" / "masters.safetensors")
     model = load(tiny_llama, torch.float32)
     assert masters.keys() == dict(model.named_parameters()).keys()
@@ -86,7 +86,7 @@ def test_one_plain_step_from_it_is_the_engines_next(
     _clip(gradients, config.clip)
     _plain_step(masters, gradients, tmp_path / "warm")
     step(talk[3:6])
-    write_warm(engine, tmp_path / "next", 4, 0)
+    write_warm(engine, config, tmp_path / "next", 4, 0)
     after = load_file(tmp_path / "next" / "masters.safetensors")
     apart = torch.cat([(after[name] - masters[name]).flatten() for name in masters])
     assert apart.pow(2).mean().sqrt() <= 1e-6

@@ -160,8 +160,8 @@ class Train(Strict):
             raise ValueError("gradient_checkpointing computes attention twice, so it does not go with 'attention'")
         if self.lora and (self.freeze_embeddings or self.frozen_layers):
             raise ValueError("lora leaves all weights as they are: drop freeze_embeddings and frozen_layers")
-        if self.warm and (self.lora or self.validation):
-            raise ValueError("warm is the state of all weights after the last step: it goes with no lora or validation")
+        if self.warm and self.validation:
+            raise ValueError("warm is the state after the last step, and validation keeps that of the best one: drop one")
         return self
 
     def has(self, loss: Loss) -> bool:
