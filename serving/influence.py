@@ -6,6 +6,8 @@ them by what waits, and gives each row to one that has few.
 """
 
 import asyncio
+import os
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -22,10 +24,11 @@ from pipelines.core.config import Probing
 from pipelines.core.errors import UserError
 from pipelines.core.records import Dropped, Influence, InfluenceMethod, TrainExample
 from pipelines.core.stage import Done
-from pipelines.generate.teacher import KilledEngine
+from pipelines.generate.teacher import KilledEngine, TeacherGone
 from pipelines.influence import given_rows
 from pipelines.influence.encoder import Encoder
-from pipelines.influence.prober import ProbeJob, Prober
+from pipelines.influence.job import ProbeJob
+from pipelines.influence.prober import Prober
 from pipelines.influence.stage import identity, resources
 from pipelines.influence.work import STAGE, InfluenceRequest, Unfit, influence_request
 from serving.endpoints import Endpoints
@@ -113,6 +116,9 @@ class Replica:
         except BaselineMoved as error:
             self._moved = str(error)
             raise
+        except TeacherGone as error:
+            print(f"this replica ends itself: {error}", file=sys.stderr, flush=True)
+            os._exit(1)  # Serve puts another in its place, and who asked asks again
 
     async def check_health(self) -> None:
         """Serve asks for it, and puts another in the place of a replica that raises."""
@@ -156,6 +162,10 @@ class Ingress:
     async def influence(self, asked: Asked) -> dict[str, Any]:
         """What a batch's rows are told, with what they were measured by; of a bare row what it is told."""
         method = asked.method or self._probe.config.method
+        try:
+            self._probe.config.check(method)
+        except ValueError as error:
+            raise HTTPException(400, f"method: {error}") from error
         rows = await asyncio.to_thread(lambda: [self._read(n, row) for n, row in enumerate(asked.rows)])
         try:
             told = await asyncio.gather(*(self._told(row, method) for row in rows))
@@ -196,9 +206,10 @@ _INGRESS = serve.deployment(serve.ingress(app)(Ingress))
 def application(probe: ServedProbe, session: Session) -> Any:
     """The probe behind an ingress that holds no weights, to be run by Serve."""
     config = probe.config
-    job = ProbeJob(probe.student.folder.local_path(), probe.reference.folder, config, session.threads)
+    student = probe.student.folder.local_path()
+    job = ProbeJob(student, probe.reference.folder, config, session.threads, gpus=int(session.on_gpu))
     replicas = _REPLICA.options(
-        ray_actor_options=resources(session),
+        ray_actor_options=resources(config, session),
         max_ongoing_requests=2 * config.check_every,  # a handful that is measured, and the next one
         autoscaling_config={
             "min_replicas": config.pool.min,

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipelines.influence.sharded import mine
 from pipelines.train.batches import Batch
 from pipelines.train.head import chunks_for, in_chunks, run_body
 from pipelines.train.losses.divergences import cross_entropy, log_softmax
@@ -34,11 +35,12 @@ def nats(model: Any, batch: Batch, weights_N: Tensor) -> Tensor:
 def gradient(losses: Iterable[Tensor], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Of the losses' sum, by the parameters' names; zero where none depends on one. One loss's graph lives at a time.
 
-    Nothing is left in the parameters' `grad`.
+    Nothing is left in the parameters' `grad`, which is where a sharded model's gradients come together.
     """
-    total: dict[str, Tensor] = {}
     for loss in losses:
-        found = torch.autograd.grad(loss, list(parameters.values()), materialize_grads=True)
-        for name, part in zip(parameters, found, strict=True):
-            total[name] = total[name] + part if name in total else part
-    return total
+        loss.backward()
+    found = {}
+    for name, parameter in parameters.items():
+        found[name] = torch.zeros_like(mine(parameter)) if parameter.grad is None else mine(parameter.grad)
+        parameter.grad = None
+    return found

@@ -28,6 +28,7 @@ from pipelines.core.records import Dropped, Influence, InfluenceMethod, TrainExa
 from pipelines.influence.nats import gradient, nats
 from pipelines.influence.reference import Reference
 from pipelines.influence.sampled import SampledSlope
+from pipelines.influence.sharded import total
 from pipelines.influence.state import Gradients, Warm
 from pipelines.influence.work import STAGE
 from pipelines.train.batches import collate
@@ -118,11 +119,11 @@ class Probe:
 
     def _rise(self, gradients: Gradients | None) -> float:
         """⟨∇L_ref, Δθ⟩ of one step, whose deltas are made one parameter at a time."""
-        along = [
-            (slope * self._warm.delta(name, None if gradients is None else gradients[name])).sum(dtype=torch.float64)
+        along = {
+            name: (slope * self._warm.delta(name, gradients and gradients[name])).sum(dtype=torch.float64)
             for name, slope in self._slope.items()
-        ]
-        return float(torch.stack(along).sum())
+        }
+        return float(total(along, self._warm.trained))
 
     def _gradients(self, example: TrainExample) -> Gradients | Dropped:
         """Of this row's loss at the restored weights, unless there is no step to be made of it."""

@@ -1,6 +1,6 @@
 """One process's probe: asked by many at once, it takes rows in turn, a handful at a time.
 
-Knows the files that a probe is made of, and when the restored student has to be looked at. Does not know who asks: an
+Knows when the restored student has to be looked at. Does not know how a probe measures, or who asks: an
 actor of a pool, or a replica behind an address. A handful is what waits when the one before is done. Where weights were
 moved for it, nothing of it is told before the restored weights have given the loss that they gave at first: so no score
 is ever void.
@@ -11,24 +11,12 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from pipelines.core.config import Probing
-from pipelines.core.parts import rows_of
-from pipelines.core.records import Dropped, Influence, TrainExample
-from pipelines.core.storage import Folder
+from pipelines.core.records import Dropped, Influence
+from pipelines.influence.gang import Gang
+from pipelines.influence.job import ProbeJob
 from pipelines.influence.work import InfluenceRequest, Unfit
-
-
-@dataclass(frozen=True)
-class ProbeJob:
-    """All that a process needs to be a probe."""
-
-    student: Path  # its stage's folder, with `model/` and `warm/`
-    reference: Folder  # a stage of TrainExamples
-    config: Probing
-    threads: int
 
 
 @dataclass
@@ -38,20 +26,11 @@ class _Handful:
 
 
 class Prober:
-    """See work.Measuring. Ready when it is made, which takes four passes over the reference set."""
+    """See work.Measuring. Ready when it is made."""
 
     def __init__(self, job: ProbeJob) -> None:
-        import torch
-
-        from pipelines.influence.probe import Probe
-        from pipelines.influence.reference import Reference
-        from pipelines.influence.state import Warm
-
-        torch.set_num_threads(job.threads)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        warm = Warm.read(job.student, device, job.config.every_layer)
-        reference = Reference(list(rows_of(job.reference, TrainExample)), job.config.normalise)
-        self._probe, self._most = Probe(warm, reference), job.config.check_every
+        self._probe = Gang(job) if job.config.shards > 1 else job.probe()
+        self._most = job.config.check_every
         self._thread = ThreadPoolExecutor(max_workers=1)  # the weights are moved by one at a time
         self._turn, self._next = asyncio.Lock(), _Handful()
         self.stirred_at = time.monotonic()  # see generate.patience

@@ -21,7 +21,8 @@ from pipelines.generate.pool import run_on_pool
 from pipelines.generate.teacher import TeacherId
 from pipelines.generate.work import ShardRun
 from pipelines.influence.agreement import of_rows
-from pipelines.influence.prober import ProbeJob, Prober
+from pipelines.influence.job import ProbeJob
+from pipelines.influence.prober import Prober
 from pipelines.influence.work import InfluenceWork
 
 SILENCE_S = 3600.0  # a single row that takes longer hangs
@@ -41,8 +42,9 @@ def run(config: Probing, seed: int, name: str, open_session: Callable[[], Sessio
 
     def over_shards(shards: ShardRun, rows: int) -> float:
         session = open_session()
-        job = ProbeJob(student.folder.local_path(), reference.folder, config, session.threads)
-        return run_on_pool(shards, partial(Prober, job), config.pool, resources(session), run.progress, SILENCE_S)
+        job = ProbeJob(student.folder.local_path(), reference.folder, config, session.threads, gpus=int(session.on_gpu))
+        asks = resources(config, session)
+        return run_on_pool(shards, partial(Prober, job), config.pool, asks, run.progress, SILENCE_S)
 
     work = InfluenceWork(who, config.method, checked)
     outcome = run_shards(work, who, name, source.folder, run, over_shards)
@@ -53,10 +55,11 @@ def run(config: Probing, seed: int, name: str, open_session: Callable[[], Sessio
     return replace(outcome, facts={**outcome.facts, **facts})
 
 
-def resources(session: Session) -> dict[str, Any]:
-    """What a probe asks of Ray."""
+def resources(config: Probing, session: Session) -> dict[str, Any]:
+    """What a probe asks of Ray; one that is several processes asks for them itself."""
     env = {"env_vars": {"OMP_NUM_THREADS": str(session.threads)}}
-    return {"num_cpus": 1, "num_gpus": int(session.on_gpu), "runtime_env": env}
+    is_alone = config.shards == 1
+    return {"num_cpus": int(is_alone), "num_gpus": int(is_alone and session.on_gpu), "runtime_env": env}
 
 
 def _checked(config: Probing, seed: int, source: Done) -> frozenset[str]:

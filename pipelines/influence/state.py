@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pipelines.core.config import LoRA
 from pipelines.core.errors import UserError
+from pipelines.influence.sharded import mine, part_of, shard
 from pipelines.train import lora
 from pipelines.train.attention import load
 from pipelines.train.job import MODEL
@@ -73,13 +74,17 @@ class Warm:
             parameter.requires_grad_(name in first)
             if name in first:
                 self.trained[name] = parameter
+        self._weights = {name: mine(parameter.detach()) for name, parameter in self.trained.items()}
         assert self.trained.keys() == first.keys() == second.keys(), "moments of weights that the model does not have"
 
     @classmethod
-    def read(cls, stage: Path, device: torch.device | str = "cpu", every_layer: int = 1) -> "Warm":
+    def read(
+        cls, stage: Path, device: torch.device | str = "cpu", every_layer: int = 1, *, is_sharded: bool = False
+    ) -> "Warm":
         """Of a student's finished stage. The model is in evaluation mode: a probe draws no dropout.
 
         Where `every_layer` is 4, only the trained weights of every fourth layer are stepped: P counts those alone.
+        Sharded, each process of the group has its part of all of this.
         """
         optimizer = _settings(stage / WARM)
         masters, first, second = _tensors(stage / WARM)
@@ -95,7 +100,12 @@ class Warm:
         stepped = [name for name in masters if every_layer == 1 or _is_among(parameters[name], model, every_layer)]
         if not stepped:
             raise UserError(f"{stage}: training left every layer as it was that probe.every_layer would step")
-        moments = [{name: each[name].to(device) for name in stepped} for each in (first, second)]
+        if is_sharded:
+            shard(model)
+            parameters = dict(model.named_parameters())
+        moments = [
+            {name: part_of(each[name].to(device), parameters[name]) for name in stepped} for each in (first, second)
+        ]
         return cls(model, optimizer, *moments)
 
     def step(self, gradients: Gradients | None) -> Deltas:
@@ -103,8 +113,8 @@ class Warm:
         return {name: self.delta(name, None if gradients is None else gradients[name]) for name in self.trained}
 
     def delta(self, name: str, gradient: Tensor | None) -> Tensor:
-        """Δθ of one parameter, in its shape."""
-        return self.optimizer.delta(self.trained[name].detach(), *self.moments(name), gradient)
+        """Δθ of one parameter, in its shape; of a sharded one, as all here, of this process's part."""
+        return self.optimizer.delta(self._weights[name], *self.moments(name), gradient)
 
     def moments(self, name: str) -> tuple[Tensor, Tensor]:
         """m and v of one parameter, in its shape."""
@@ -116,16 +126,14 @@ class Warm:
 
         They are put back from a copy: (θ + Δ) - Δ is θ in exact arithmetic only.
         """
-        kept = {name: self.trained[name].detach().clone() for name in deltas}
+        kept = {name: self._weights[name].clone() for name in deltas}
         try:
-            with torch.no_grad():
-                for name, delta in deltas.items():
-                    self.trained[name].add_(delta)
+            for name, delta in deltas.items():
+                self._weights[name].add_(delta)
             yield
         finally:
-            with torch.no_grad():
-                for name, value in kept.items():
-                    self.trained[name].copy_(value)
+            for name, value in kept.items():
+                self._weights[name].copy_(value)
 
 
 def _model(stage: Path) -> Any:

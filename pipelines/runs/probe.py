@@ -76,7 +76,12 @@ def probed(recipe: AnyRecipe, method: InfluenceMethod | None = None) -> tuple[St
             "the recipe has no student.probe, so nobody knows what its student should be good at; write for example "
             "student.probe: {reference: {path: FILE, limit: 256}}"
         )
-    return recipe, config.model_copy(update={"method": method} if method else {})
+    method = method or config.method
+    try:
+        config.check(method)
+    except ValueError as error:
+        raise UserError(f"--method {method}: {error}") from error
+    return recipe, config.model_copy(update={"method": method})
 
 
 def before(stage: Stage) -> list[Stage]:

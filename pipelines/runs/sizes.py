@@ -102,9 +102,14 @@ def _of_rounds(recipe: Montessori, teacher: int, student: int) -> list[str]:
     tuned, probe = _worker(teacher, recipe.rounds.tune) / GIB, copies * 4 * student / GIB
     told = {
         f"memory: {recipe.teacher} is tuned in about {tuned:.1f} GiB per training worker, before activations": teacher,
-        f"memory: each probe of the student up to about {probe:.1f} GiB, before activations": student,
+        f"memory: each probe of the student up to about {probe:.1f} GiB{_over(recipe.rounds.probe.shards)}, before "
+        "activations": student,
     }
     return [fact for fact, is_known in told.items() if is_known]
+
+
+def _over(shards: int) -> str:
+    return f" over {shards} processes, in each of which embeddings and head are whole" if shards > 1 else ""
 
 
 def _worker(weights: int, train: Train) -> float:

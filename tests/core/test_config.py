@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipelines.core.config import Train
+from pipelines.core.config import Probing, Train
 from pipelines.core.recipe import recipe_of
 
 
@@ -145,7 +145,7 @@ def test_a_recipe_cannot_be_changed_after_reading(recipe_data: dict[str, Any]) -
         ({"offload": True, "zero_stage": 0}, "offload needs a zero_stage"),
         ({"gradient_checkpointing": True, "losses": {"attention": 1.0}}, "computes attention twice"),
         ({"lora": {}, "frozen_layers": 1}, "drop freeze_embeddings and frozen_layers"),
-        ({"validation": {}, "warm": True}, "validation keeps that of the best one"),
+        ({"validation": {}, "warm": True}, "validation keeps the best one"),
         ({"lora": {"rank": 0}}, "greater than or equal to 1"),
         ({"validation": {"share": 1.0}}, "less than 1"),
         ({"track": ["tensorboard"]}, "Input should be 'mlflow' or 'wandb'"),
@@ -154,3 +154,9 @@ def test_a_recipe_cannot_be_changed_after_reading(recipe_data: dict[str, Any]) -
 def test_training_settings_that_do_not_go_together_are_refused(train: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         Train.model_validate(train)
+
+
+def test_a_sample_of_whole_matrices_is_refused_where_no_process_has_them() -> None:
+    with pytest.raises(ValidationError, match="'sampled' reads rows of whole matrices"):
+        Probing(method="sampled", shards=2)
+    assert Probing(method="sampled").shards == 1

@@ -14,8 +14,9 @@ from pipelines.core.config import Probing
 from pipelines.core.parts import write_rows
 from pipelines.core.records import Influence, InfluenceMethod, TrainExample
 from pipelines.core.storage import Folder
+from pipelines.influence.job import ProbeJob
 from pipelines.influence.probe import BaselineMoved, Probe
-from pipelines.influence.prober import ProbeJob, Prober
+from pipelines.influence.prober import Prober
 from pipelines.influence.work import InfluenceRequest, Unfit, influence_request
 
 

@@ -13,6 +13,7 @@ from pipelines.core.runner import Planned
 from pipelines.core.stage import Done
 from pipelines.core.storage import Folder
 from pipelines.runs import api, serve
+from pipelines.runs.probe import probed
 from serving import influence
 from serving.endpoints import Endpoints
 from serving.faculty import ClusterFaculty
@@ -80,3 +81,10 @@ def test_a_run_without_a_student_or_a_reference_has_no_probe(data: dict[str, Any
     del data["student"]["probe"]
     with pytest.raises(UserError, match=r"the recipe has no student\.probe"):
         served(data, runs)
+
+
+def test_a_method_that_the_probe_cannot_measure_by_is_refused_before_anything_starts(data: dict[str, Any]) -> None:
+    data["student"]["probe"]["shards"] = 2
+    with pytest.raises(UserError, match=r"--method sampled: .* use first_order"):
+        probed(recipe_of(data), "sampled")
+    assert probed(recipe_of(data), "first_order")[1].method == "first_order"

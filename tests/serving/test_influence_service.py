@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -184,6 +185,17 @@ def test_a_row_that_the_template_refuses_costs_no_other(probe: ServedProbe) -> N
     mine = ServedProbe(probe.config, probe.student, probe.reference, refuse)  # type: ignore[arg-type]
     answer = asyncio.run(ingress(mine, ask).influence(Rows(rows=ROWS[:2])))
     assert [row.get("dropped") for row in answer["rows"]] == ["not rendered", None]
+
+
+def test_a_method_that_needs_whole_matrices_is_refused_of_several_processes(probe: ServedProbe) -> None:
+    async def ask(request: InfluenceRequest) -> Influence:
+        return found(request)
+
+    spread = replace(probe, config=probe.config.model_copy(update={"shards": 2}))
+    with pytest.raises(HTTPException, match="use first_order") as told:
+        asyncio.run(ingress(spread, ask).influence(Rows(rows=ROWS[:1], method="sampled")))
+    assert told.value.status_code == 400
+    assert asyncio.run(ingress(spread, ask).influence(Rows(rows=ROWS[:1], method="exact")))["rows"]
 
 
 @pytest.mark.parametrize(

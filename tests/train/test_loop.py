@@ -28,6 +28,7 @@ from pipelines.core.progress import Budget
 from pipelines.core.records import SoftTargets, TrainExample
 from pipelines.core.stage import Done, Outcome
 from pipelines.core.storage import Folder
+from pipelines.influence.state import Warm
 from pipelines.train import student
 from pipelines.train.batches import collate, order
 from pipelines.train.job import MODEL

@@ -1,8 +1,8 @@
 """How the influence of single rows on a student is measured (arXiv 2410.14208)."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipelines.core.config.base import Strict
 from pipelines.core.config.data import Source
@@ -39,6 +39,12 @@ class Probing(Strict):
         description="for a student whose moments do not fit: 4 steps the weights of every fourth layer, and no others; "
         "1 steps all that was trained",
     )
+    shards: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="processes, on a GPU each, that are one probe together: for a student that does not fit on one",
+    )
     check_every: int = Field(
         16,
         ge=1,
@@ -47,6 +53,16 @@ class Probing(Strict):
     )
     self_check: SelfCheck = SelfCheck()
     pool: Pool = Field(Pool(), description="of the probes that take rows")
+
+    @model_validator(mode="after")
+    def _method_can(self) -> Self:
+        self.check(self.method)
+        return self
+
+    def check(self, method: InfluenceMethod) -> None:
+        """ValueError where a row cannot be measured by this method."""
+        if method == "sampled" and self.shards > 1:
+            raise ValueError("'sampled' reads rows of whole matrices, which no process of several has: use first_order")
 
 
 class Probe(Probing):

@@ -161,7 +161,7 @@ class Train(Strict):
         if self.lora and (self.freeze_embeddings or self.frozen_layers):
             raise ValueError("lora leaves all weights as they are: drop freeze_embeddings and frozen_layers")
         if self.warm and self.validation:
-            raise ValueError("warm is the state after the last step, and validation keeps that of the best one: drop one")
+            raise ValueError("warm is the state after the last step, and validation keeps the best one: drop either")
         return self
 
     def has(self, loss: Loss) -> bool:

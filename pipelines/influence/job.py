@@ -1,0 +1,40 @@
+"""All that a process needs to be a probe, or one of the processes that are one together.
+
+Knows the folders that it is read from. Does not know who asks, or how many processes there are.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.core.config import Probing
+from pipelines.core.parts import rows_of
+from pipelines.core.records import TrainExample
+from pipelines.core.storage import Folder
+
+if TYPE_CHECKING:
+    from pipelines.influence.probe import Probe
+
+
+@dataclass(frozen=True)
+class ProbeJob:
+    """A finished student, a reference set, and what each process has of the machine."""
+
+    student: Path  # its stage's folder, with `model/` and `warm/`
+    reference: Folder  # a stage of TrainExamples
+    config: Probing
+    threads: int
+    gpus: int = 0
+
+    def probe(self) -> "Probe":
+        """Ready to measure, which takes four passes over the reference set. Processes of a group read their parts."""
+        import torch
+
+        from pipelines.influence.probe import Probe
+        from pipelines.influence.reference import Reference
+        from pipelines.influence.state import Warm
+
+        torch.set_num_threads(self.threads)
+        device, config = "cuda" if torch.cuda.is_available() else "cpu", self.config
+        warm = Warm.read(self.student, device, config.every_layer, is_sharded=config.shards > 1)
+        return Probe(warm, Reference(list(rows_of(self.reference, TrainExample)), config.normalise))
