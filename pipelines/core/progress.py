@@ -46,6 +46,7 @@ class Progress:
     tokens: int = 0
     _started: float = 0.0
     _shown: float = 0.0
+    _told: int = 0  # what was done when it was last shown
     _open_line: bool = False
     _resumed_at: int = 0
 
@@ -75,7 +76,8 @@ class Progress:
 
     def end(self) -> None:
         if self.label:
-            self._show()
+            if self._told != self.done:
+                self._show()
             self._end_line()
             self.label = ""
 
@@ -84,7 +86,7 @@ class Progress:
         return self.out.isatty()
 
     def _show(self) -> None:
-        self._shown = time.monotonic()
+        self._shown, self._told = time.monotonic(), self.done
         text = f"  {self.label:<13} {self.done:>6,}/{self.total:,} {self.unit}{self._rate()}"
         if self._is_terminal:
             print(f"\r\033[K{text}", end="", file=self.out, flush=True)
