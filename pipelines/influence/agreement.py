@@ -49,6 +49,13 @@ def of_rows(rows: Iterable[Influence]) -> Agreement | None:
     return agreement([told[id] for id in both], [exact[id] for id in both]) if both else None
 
 
+def with_loss(rows: Iterable[Influence]) -> float:
+    """Spearman correlation of influences with the rows' own losses: near 1 or -1, choosing by loss does as well."""
+    both = [(row.influence, row.own_loss) for row in rows]
+    influences_R, losses_R = np.asarray(both, dtype=float).reshape(-1, 2).T
+    return spearman(influences_R, losses_R)
+
+
 def agreement(estimated: Sequence[float], measured: Sequence[float]) -> Agreement:
     """The three figures of two lists over the same rows."""
     a_R, b_R = np.asarray(estimated, dtype=float), np.asarray(measured, dtype=float)

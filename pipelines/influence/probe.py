@@ -67,24 +67,29 @@ class Probe:
 
     def exact(self, example: TrainExample) -> Influence | Dropped:
         """One step on this row alone, the reference loss after it, and back."""
-        gradients = self._gradients(example)
-        if isinstance(gradients, Dropped):
-            return gradients
-        return self._found(example, "exact", self.null_step - self._after(gradients), self.noise)
+        loss = self._own_loss(example)
+        if isinstance(loss, Dropped):
+            return loss
+        influence = self.null_step - self._after(gradient([loss], self._warm.trained))
+        return self._found(example, "exact", influence, loss, self.noise)
 
     def first_order(self, example: TrainExample) -> Influence | Dropped:
         """What the slope of the reference loss says of this row's step: one backward pass, and no reference pass."""
-        gradients = self._gradients(example)
-        if isinstance(gradients, Dropped):
-            return gradients
-        return self._found(example, "first_order", self._null_rise - self._rise(gradients), 0.0)
+        null_rise = self._null_rise  # before the loss: it moves the weights that are on its graph
+        loss = self._own_loss(example)
+        if isinstance(loss, Dropped):
+            return loss
+        influence = null_rise - self._rise(gradient([loss], self._warm.trained))
+        return self._found(example, "first_order", influence, loss)
 
     def sampled(self, example: TrainExample) -> Influence | Dropped:
         """The same of a fixed sample of the weights."""
-        if unfit := self._unfit(example):
-            return unfit
-        influence = self._sampled_slope.influence(lambda: _row_loss(self._warm.model, example))
-        return self._found(example, "sampled", influence, 0.0)
+        slope = self._sampled_slope
+        with slope.watched() as seen:
+            loss = self._own_loss(example)
+        if isinstance(loss, Dropped):
+            return loss
+        return self._found(example, "sampled", slope.influence(loss, seen), loss)
 
     def check(self) -> None:
         """Measure the restored weights again. Raises BaselineMoved where their loss is another."""
@@ -125,29 +130,24 @@ class Probe:
         }
         return float(total(along, self._warm.trained))
 
-    def _gradients(self, example: TrainExample) -> Gradients | Dropped:
-        """Of this row's loss at the restored weights, unless there is no step to be made of it."""
-        if unfit := self._unfit(example):
-            return unfit
-        loss = _row_loss(self._warm.model, example)
-        if not isfinite(float(loss.detach())):
-            return _dropped(example, "no number", f"its own loss is {float(loss.detach())}")
-        return gradient([loss], self._warm.trained)
-
-    def _unfit(self, example: TrainExample) -> Dropped | None:
+    def _own_loss(self, example: TrainExample) -> Tensor | Dropped:
+        """The row's at the restored weights, on the graph, unless there is no step to be made of it."""
         if (tokens := max(len(example.token_ids), len(example.encoder_ids))) > self._window:
             return _dropped(example, "too long", f"{tokens} tokens, the student reads {self._window}")
         if not any(weight > 0 for weight in example.weights[1:]):
             return _dropped(example, "nothing to learn", "no token has a weight")
-        return None
+        loss = _row_loss(self._warm.model, example)
+        if not isfinite(own := float(loss.detach())):
+            return _dropped(example, "no number", f"its own loss is {own}")
+        return loss
 
     def _found(
-        self, example: TrainExample, method: InfluenceMethod, influence: float, noise: float
+        self, example: TrainExample, method: InfluenceMethod, influence: float, loss: Tensor, noise: float = 0.0
     ) -> Influence | Dropped:
         if not isfinite(influence):
             return _dropped(example, "no number", f"its step's influence is {influence}")
-        after = self.null_step - influence
-        return Influence("", example.id, method, influence, self.before, after, self.null_step, noise)
+        after, own = self.null_step - influence, float(loss.detach())
+        return Influence("", example.id, method, influence, self.before, after, self.null_step, noise, own)
 
 
 def _row_loss(model: Any, example: TrainExample) -> Tensor:

@@ -6,7 +6,7 @@ of each matrix's gradient, the product of that with the matrix's inputs, the sam
 all rows of their matrix. Embeddings, norms and biases are left out. (Measured: `benchmarks/RESULTS.md`.)
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pipelines.influence.state import Gradients, Warm
 
 SHARE = 16  # one in so many rows
+Seen = dict[str, tuple[Tensor, Tensor]]  # by the matrix's name: its input, its output on the graph
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,9 @@ class SampledSlope:
             self._parts[name] = _Part(module, at, scale, slope[name][at], weight, first[at], second[at])
         self._null_rise = self._rise({})
 
-    def influence(self, loss: Callable[[], Tensor]) -> float:
-        """Of the row whose loss this is, by one pass forward and what goes back through the layers."""
-        return self._null_rise - self._rise(self._gradients(loss))
+    def influence(self, loss: Tensor, seen: Seen) -> float:
+        """Of the row whose loss this is, by what goes back through the layers; `seen` on the way to the loss."""
+        return self._null_rise - self._rise(self._gradients(loss, seen))
 
     def _rise(self, gradients: Gradients) -> float:
         """⟨∇L_ref, Δθ⟩, estimated from the sample; without gradients of the null step."""
@@ -60,18 +61,17 @@ class SampledSlope:
             along.append(part.scale * (part.slope * delta).sum(dtype=torch.float64))
         return float(torch.stack(along).sum())
 
-    def _gradients(self, loss: Callable[[], Tensor]) -> Gradients:
-        with self._watched() as seen:
-            back = torch.autograd.grad(loss(), [output for _, output in seen.values()])
+    def _gradients(self, loss: Tensor, seen: Seen) -> Gradients:
+        back = torch.autograd.grad(loss, [output for _, output in seen.values()])
         return {
             name: after.flatten(0, -2)[:, self._parts[name].at].T @ given.flatten(0, -2)
             for (name, (given, _)), after in zip(seen.items(), back, strict=True)
         }
 
     @contextmanager
-    def _watched(self) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
+    def watched(self) -> Iterator[Seen]:
         """What goes into each matrix and comes out of it, in a pass."""
-        seen: dict[str, tuple[Tensor, Tensor]] = {}
+        seen: Seen = {}
 
         def watch(name: str, _: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
             seen[name] = given[0].detach(), output

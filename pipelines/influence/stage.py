@@ -20,7 +20,7 @@ from pipelines.generate.faculty import run_shards
 from pipelines.generate.pool import run_on_pool
 from pipelines.generate.teacher import TeacherId
 from pipelines.generate.work import ShardRun
-from pipelines.influence.agreement import of_rows
+from pipelines.influence.agreement import of_rows, with_loss
 from pipelines.influence.job import ProbeJob
 from pipelines.influence.prober import Prober
 from pipelines.influence.work import InfluenceWork
@@ -31,7 +31,7 @@ SILENCE_S = 3600.0  # a single row that takes longer hangs
 def identity(config: Probing, student: Done, reference: Done) -> TeacherId:
     """Who is asked: one student, which of its weights are stepped, one reference set, and how its loss is divided."""
     digests = (student.manifest["digest"], reference.manifest["digest"])
-    return TeacherId("probe", key_of("probe", *digests, config.normalise, config.every_layer))
+    return TeacherId("probe", key_of("probe 2", *digests, config.normalise, config.every_layer))
 
 
 def run(config: Probing, seed: int, name: str, open_session: Callable[[], Session], run: StageRun) -> Outcome:
@@ -49,9 +49,10 @@ def run(config: Probing, seed: int, name: str, open_session: Callable[[], Sessio
     work = InfluenceWork(who, config.method, checked)
     outcome = run_shards(work, who, name, source.folder, run, over_shards)
     agreed = of_rows(rows_of(run.folder, Influence))
+    by_loss = with_loss(rows_of(run.folder, Influence, lambda row: row.method == config.method))
     if agreed and (doubt := agreed.doubt(config.self_check.spearman)):
         run.progress.note(doubt)
-    facts = {"method": config.method, "self_check": agreed and asdict(agreed)}
+    facts = {"method": config.method, "self_check": agreed and asdict(agreed), "by_loss": by_loss}
     return replace(outcome, facts={**outcome.facts, **facts})
 
 

@@ -77,7 +77,7 @@ class ProbeStages:
             settings |= {"checked": config.self_check.rows, "seed": seed}
         run = partial(influence.run, config, seed, name, lambda: self._faculty.session)
         inputs = {"source": rows, "reference": reference, "student": student}
-        return Stage(name, 1, settings, inputs, run, f"by the method {config.method}", kind=STAGE)
+        return Stage(name, 2, settings, inputs, run, f"by the method {config.method}", kind=STAGE)
 
     def encoder(self) -> Encoder:
         """Rows as the student's training has them, of which the answer counts."""

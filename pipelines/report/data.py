@@ -154,6 +154,7 @@ class InfluenceRound:
     rows: int
     helped: float  # share of the rows with an influence above 0
     quantiles: tuple[float, ...]  # at QUANTILES
+    by_loss: float  # rank correlation with the rows' own losses, which are cheaper to choose by
     best: tuple[ProbedRow, ...]
     worst: tuple[ProbedRow, ...]
     self_check: SelfCheck | None = None  # None: every row was measured, none was estimated

@@ -213,7 +213,8 @@ def _rounds(rounds: Sequence[RoundRow]) -> list[str]:
 def _influence(rounds: Sequence[InfluenceRound]) -> list[str]:
     return [
         "How much more a step on one row lowers the student's loss on the reference rows than a step without news, in "
-        "nats; above 0 the row helped. Beneath a percentage stands what so many of the rows are below.",
+        "nats; above 0 the row helped. Beneath a percentage stands what so many of the rows are below; beside them how "
+        "far the rows' own losses rank them alike.",
         *_spreads(rounds),
         *_preferred(rounds),
         *(part for each in rounds for part in _ends(each)),
@@ -228,11 +229,13 @@ def _spreads(rounds: Sequence[InfluenceRound]) -> list[str]:
             count(r.rows),
             percent(r.helped),
             *map(figure, r.quantiles),
+            measure(r.by_loss),
             *((count(c.rows), measure(c.spearman), percent(c.same_sign)) if (c := r.self_check) else ("–",) * 3),
         )
         for r in rounds
     )
-    head = ("Round", "Rows probed", "Helped", *shares, "Measured both ways", "Spearman", "Same sign")
+    checked = ("Measured both ways", "Spearman", "Same sign")
+    head = ("Round", "Rows probed", "Helped", *shares, "With own loss", *checked)
     return _table(head, rows, "r" * len(head))
 
 

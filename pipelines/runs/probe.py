@@ -64,7 +64,8 @@ def score(
     lines = list(_lines(done["probe_rows"], done["influence"], method))
     _write(Path(out).expanduser(), lines)
     dropped = Counter(line["dropped"] for line in lines if "dropped" in line)
-    told = [_reference_in_words(done["reference"]), *_check_in_words(done["influence"], config)]
+    by_loss = f"Spearman correlation with the rows' own loss: {done['influence'].manifest['facts']['by_loss']:.3f}"
+    told = [_reference_in_words(done["reference"]), by_loss, *_check_in_words(done["influence"], config)]
     return Scores(len(lines) - dropped.total(), dict(sorted(dropped.items())), told)
 
 

@@ -43,6 +43,7 @@ def _round(n: int, probed: Sequence[Influence], done: Mapping[str, Done]) -> dat
         len(probed),
         sum(each > 0 for each in influences) / len(probed),
         tuple(map(float, np.quantile(influences, data.QUANTILES))),
+        done[f"influence_{n}"].manifest["facts"]["by_loss"],
         shown[: len(best)],
         shown[len(best) :],
         _self_check(done[f"influence_{n}"]),

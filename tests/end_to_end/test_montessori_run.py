@@ -1,7 +1,8 @@
-"""A round of Montessori on the real stack, and its driver killed once in each stage of it: the same artefacts.
+"""A round of Montessori on the real stack, and its driver killed once in each kind of stage: the same artefacts.
 
-The fake teacher and a tiny random student, through the real runner, ledger, probes' pool, Ray Train and DeepSpeed. What
-is learnt means nothing.
+Each kill comes when something of the stage is kept already, so that the next driver has to go on from it. The fake
+teacher and a tiny random student, through the real runner, ledger, probes' pool, Ray Train and DeepSpeed. What is
+learnt means nothing.
 """
 
 import json
@@ -17,12 +18,14 @@ import pytest
 import yaml
 
 from pipelines.core.parts import rows_of
-from pipelines.core.records import HeldOutLoss, Influence
+from pipelines.core.records import Completion, HeldOutLoss, Influence
 from pipelines.core.storage import Folder
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(1800)]  # a driver is started eight times
 
 KILLED_IN = ("instructions", "answers", "student", "influence", "teacher", "held_out_loss")
+LEDGERS = {"instructions": "replies", "influence": "influences"}
+STEPS_KEPT = 5  # checkpoints come every two
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,10 @@ def recipe(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "probe": {"reference": {"path": "seeds", "limit": 6}, "self_check": {"rows": 8}},
             "tune": train,
         },
-        "student": {"init": {"kind": "model", "model": str(tiny_llama)}, "train": {**train, "examples_per_step": 4}},
+        "student": {
+            "init": {"kind": "model", "model": str(tiny_llama)},
+            "train": {**train, "examples_per_step": 4, "epochs": 5},
+        },
         "evaluate": {"rows": 16},
     }  # fmt: skip
     file = tmp_path_factory.mktemp("recipe") / "rounds.yaml"
@@ -58,7 +64,7 @@ def start(recipe: Path, runs: Path, log: Path) -> "subprocess.Popen[bytes]":
 
 
 def kill_in(stage: str, recipe: Path, runs: Path, log: Path) -> None:
-    """SIGKILL the driver once a stage of this kind is begun and not done; it must get there."""
+    """SIGKILL the driver once a stage of this kind is under way; it must get there."""
     driver, deadline = start(recipe, runs, log), time.monotonic() + 300
     while not is_under_way(stage, runs):
         assert driver.poll() is None, f"ended before it could be killed in {stage}:\n{log.read_text()[-3000:]}"
@@ -69,8 +75,15 @@ def kill_in(stage: str, recipe: Path, runs: Path, log: Path) -> None:
 
 
 def is_under_way(stage: str, runs: Path) -> bool:
+    """Begun, not done, and something of it kept where it keeps something."""
     begun = [folder for folder in runs.glob(f"{stage}-*") if (folder / "begun.json").is_file()]
-    return any(not (folder / "manifest.json").is_file() for folder in begun)
+    undone = [folder for folder in begun if not (folder / "manifest.json").is_file()]
+    if stage in LEDGERS:
+        return bool(undone and list(runs.glob(f"{LEDGERS[stage]}-*/*.parquet")))
+    if stage == "student":
+        curves = [folder / "curve.jsonl" for folder in undone]
+        return any(curve.is_file() and len(curve.read_text().splitlines()) >= STEPS_KEPT for curve in curves)
+    return bool(undone)
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +110,31 @@ def test_every_stage_has_the_same_key_and_content(both: tuple[Path, Path]) -> No
     for name in calm:
         for fact in ("rows", "digest", "dropped"):
             assert calm[name][fact] == killed[name][fact], (name, fact)
+
+
+def test_training_went_on_from_its_checkpoint(both: tuple[Path, Path]) -> None:
+    """Each step stands once in the curve, and the curves are the same."""
+    calm, killed = (manifests(runs) for runs in both)
+    trained = [name for name in calm if "loss_curve" in calm[name]["facts"]]
+    assert {name.split("-")[0] for name in trained} >= {"student", "teacher"}
+    for name in trained:
+        curves = [made[name]["facts"]["loss_curve"] for made in (calm, killed)]
+        assert [point["step"] for point in curves[1]] == list(range(1, len(curves[1]) + 1))
+        assert curves[0] == curves[1]
+
+
+@pytest.mark.parametrize(("ledger", "record"), [("replies", Completion), ("influences", Influence)])
+def test_nothing_was_asked_twice(ledger: str, record: Any, both: tuple[Path, Path]) -> None:
+    """What was in the ledger when the driver died was not asked again."""
+    calm, killed = (sorted(ids_in(runs, ledger, record)) for runs in both)
+    assert len(killed) == len(set(killed))
+    assert calm == killed
+
+
+def ids_in(runs: Path, ledger: str, record: Any) -> list[str]:
+    folders = [Folder(str(folder)) for folder in runs.glob(f"{ledger}-*")]
+    parts = [(folder, part) for folder in folders for part in folder.files(".parquet")]
+    return [row.id for folder, part in parts for row in folder.read_records(part, record)]
 
 
 def test_every_probed_row_has_one_score(both: tuple[Path, Path]) -> None:

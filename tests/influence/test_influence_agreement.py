@@ -1,10 +1,12 @@
 """Ranks, correlations and signs worked by hand; and which rows they are of."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pipelines.core.records import Influence, InfluenceMethod
-from pipelines.influence.agreement import Agreement, agreement, of_rows, ranks
+from pipelines.influence.agreement import Agreement, agreement, of_rows, ranks, with_loss
 
 
 def test_equal_values_share_the_mean_of_their_ranks() -> None:
@@ -35,10 +37,13 @@ def test_an_agreement_below_the_threshold_is_put_into_words() -> None:
 
 def test_rows_that_were_measured_both_ways_are_compared() -> None:
     def found(row: str, method: InfluenceMethod, influence: float) -> Influence:
-        return Influence(f"{row} {method}", row, method, influence, 0.0, 0.0, 0.0, 0.0)
+        return Influence(f"{row} {method}", row, method, influence, 0.0, 0.0, 0.0, 0.0, 0.0)
 
     told = [found("a", "first_order", 1.0), found("b", "first_order", -2.0), found("c", "first_order", 3.0)]
     exact = [found("c", "exact", 5.0), found("a", "exact", -1.0)]
     assert of_rows([*told, *exact]) == Agreement(2, pytest.approx(1), pytest.approx(1), 0.5)
+    owned = [replace(row, own_loss=own) for row, own in zip(told, (2.0, 3.0, 1.0), strict=True)]
+    assert with_loss(owned) == pytest.approx(-1)
+    assert with_loss([]) == 0
     assert of_rows(told) is None
     assert of_rows([]) is None

@@ -64,6 +64,10 @@ def test_exact_is_what_a_copy_of_the_model_shows(
         assert abs(found.influence) > 1e-4
         assert found.influence == pytest.approx(null_step - after, abs=4e-6)
         assert found.after == pytest.approx(after, abs=2e-6)
+        with torch.no_grad():
+            own = float(nll_by_hand(student.model, row))
+        assert found.own_loss == pytest.approx(own, abs=1e-5)
+        assert [told.own_loss for told in (probe.first_order(row), probe.sampled(row))] == [found.own_loss] * 2  # type: ignore[union-attr]
         assert (found.row_id, found.null_step, found.before) == (row.id, probe.null_step, probe.before)
         assert 0 < found.noise < 1e-5
 

@@ -192,7 +192,7 @@ def go(runs: Folder, quiet: Progress, model: Path, monkeypatch: pytest.MonkeyPat
         """Every other row helps."""
         rows = rows_of(run.inputs["source"].folder, TrainExample)
         found = [
-            Influence(f"of {row.id}", row.id, "first_order", 0.1 * (-1) ** n, 1.0, 0.9, 0.95, 0.0)
+            Influence(f"of {row.id}", row.id, "first_order", 0.1 * (-1) ** n, 1.0, 0.9, 0.95, 0.0, 2.0)
             for n, row in enumerate(rows)
         ]
         write_rows(run.folder, found, Influence)

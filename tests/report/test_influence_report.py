@@ -33,14 +33,14 @@ def tuned(report: Report, hostile: str) -> Report:
     best = ProbedRow("i7", 0.0041, hostile, "given", hostile, "t7", *who)
     worst = replace(best, id="i0", influence=-0.0052, instruction="Sing.", parents=())
     first = InfluenceRound(
-        1, 80, 0.525, QUANTILES, (best,), (worst,), SelfCheck(8, 0.934, 0.875), Preferred(9, 0.00312, 20, {1: 5, 2: 2}),
-        (0.6931, 0.6412),
+        1, 80, 0.525, QUANTILES, -0.31, (best,), (worst,), SelfCheck(8, 0.934, 0.875),
+        Preferred(9, 0.00312, 20, {1: 5, 2: 2}), (0.6931, 0.6412),
     )  # fmt: skip
     changed = Difference(Interval(-0.0123, -0.02, -0.0046), 0.011, 40)
     return replace(
         report,
         gap_closed=None,
-        influence=(first, InfluenceRound(2, 78, 0.5, QUANTILES, (best,), ())),
+        influence=(first, InfluenceRound(2, 78, 0.5, QUANTILES, 0.0, (best,), ())),
         taught=(
             Taught("main", 1, 96, 9_120, Interval(2.25, 2.1, 2.4)),
             Taught("main after round 1", 1, 96, 9_301, Interval(2.2377, 2.09, 2.39), changed),
@@ -93,8 +93,8 @@ def test_the_words_for_differences() -> None:
 def test_the_page_and_the_markdown_have_a_row_for_each_round_and_teacher(tuned: Report, hostile: str) -> None:
     text = markdown(tuned)
     for line in (
-        "| 1 | 80 | 52 % | -0.00200 | -0.00100 | 0.000500 | 0.00100 | 0.00300 | 8 | 0.934 | 88 % |",
-        "| 2 | 78 | 50 % | -0.00200 | -0.00100 | 0.000500 | 0.00100 | 0.00300 | – | – | – |",
+        "| 1 | 80 | 52 % | -0.00200 | -0.00100 | 0.000500 | 0.00100 | 0.00300 | -0.310 | 8 | 0.934 | 88 % |",
+        "| 2 | 78 | 50 % | -0.00200 | -0.00100 | 0.000500 | 0.00100 | 0.00300 | 0.000 | – | – | – |",
         "| 1 | 9 | 0.00312 | 20 | 5 with 1, 2 with 2 | 0.693 | 0.641 |",
         "| main | 1 | 96 | 9,120 | 2.250 \\[2.100, 2.400\\] | – |",
         "| main after round 1 | 1 | 96 | 9,301 | 2.238 \\[2.090, 2.390\\] | -0.0123 \\[-0.0200, -0.0046\\] |",
@@ -105,7 +105,7 @@ def test_the_page_and_the_markdown_have_a_row_for_each_round_and_teacher(tuned: 
         assert line in text, line
     page = html(tuned)
     rows = [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in re.findall(r"<tr>.*?</tr>", page, re.DOTALL)]
-    assert "1 80 52 % -0.00200 -0.00100 0.000500 0.00100 0.00300 8 0.934 88 %" in rows
+    assert "1 80 52 % -0.00200 -0.00100 0.000500 0.00100 0.00300 -0.310 8 0.934 88 %" in rows
     assert "1 9 0.00312 20 5 with 1, 2 with 2 0.693 0.641" in rows
     assert "main after round 1 1 96 9,301 2.238 [2.090, 2.390] -0.0123 [-0.0200, -0.0046]" in rows
     for shown in (text, page):

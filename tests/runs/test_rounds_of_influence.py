@@ -73,10 +73,10 @@ ROWS: dict[str, list[Any]] = {
     "budget_0": examples(FIRST)[:5], "probe_rows_0": examples(FIRST),
     "influence_0": [
         *(
-            Influence(f"i{n}", f"e-t{n}", "first_order", value, 2.0, 2.0 - value, 2.0, 0.0)
+            Influence(f"i{n}", f"e-t{n}", "first_order", value, 2.0, 2.0 - value, 2.0, 0.0, 1.0)
             for n, value in enumerate(INFLUENCES)
         ),
-        Influence("j0", "e-t0", "exact", 9.9, 2.0, -7.9, 2.0, 0.0),
+        Influence("j0", "e-t0", "exact", 9.9, 2.0, -7.9, 2.0, 0.0, 1.0),
     ],
     "preferences_0": [Preference("p1", "Write.", "Task t7.", "Task t0.", "c-t7", "c-t0", 0.8)],
     "pairs_0": [preferred("chosen", "c-t7"), preferred("rejected", "c-t0")],
@@ -103,7 +103,7 @@ def trained(name: str, *losses: float) -> dict[str, Any]:
 FACTS: dict[str, dict[str, Any]] = {
     "instructions_0": TEACHER, "answers_0": TEACHER, "instructions_1": TUNED, "answers_1": TUNED,
     "influence_0": {
-        "method": "first_order",
+        "method": "first_order", "by_loss": -0.25,
         "self_check": {"rows": 1, "spearman": 0.93, "pearson": 0.95, "same_sign": 1.0},
     },
     "preferences_0": {"prompts": 2, "prompts_with_pairs": 1, "pairs_per_prompt": {1: 1}, "mean_margin": 0.8},
@@ -161,6 +161,7 @@ def finished(stage: Stage, runs: Folder, inputs: dict[str, Done]) -> Done:
 def test_a_round_is_told_as_it_was_worked_out_by_hand(fake: Fake) -> None:
     (found,) = fake().report().influence
     assert (found.round, found.rows, found.helped) == (1, 8, 0.5)
+    assert found.by_loss == -0.25
     assert found.quantiles == pytest.approx((-0.365, -0.225, 0.0, 0.225, 0.365))  # ranks 0.35, 1.75, 3.5, 5.25, 6.65
     assert found.self_check == data.SelfCheck(1, 0.93, 1.0)
     assert found.preferred == data.Preferred(1, 0.8, 2, {1: 1})

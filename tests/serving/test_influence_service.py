@@ -57,7 +57,7 @@ BAD_ROWS = [
     ({"id": "half", "instruction": "Describe \ud800.", "response": "It is old."}, ("rows[2]", "not a row")),
     ({"id": "long", "instruction": "Describe the bread.", "response": "bread " * LONGEST}, ("long", "too long")),
 ]
-FIGURES = ("influence", "before", "after", "null_step")
+FIGURES = ("influence", "before", "after", "null_step", "own_loss")
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def a_request(probe: ServedProbe, name: str = "one") -> InfluenceRequest:
 
 
 def found(request: InfluenceRequest) -> Influence:
-    return Influence(request.id, request.example.id, request.method, 1.0, 3.0, 1.0, 2.0, 0.1)
+    return Influence(request.id, request.example.id, request.method, 1.0, 3.0, 1.0, 2.0, 0.1, 4.0)
 
 
 # Without Ray.
@@ -169,7 +169,7 @@ def test_answers_stand_in_the_order_of_their_rows(probe: ServedProbe) -> None:
     assert (answer["student"], answer["reference_rows"]) == ("of the student", 4)
     assert answer["rows"][0] == {
         "id": ROWS[0]["id"], "method": "exact", "influence": 1.0, "before": 3.0, "after": 1.0, "null_step": 2.0,
-        "noise": 0.1,
+        "noise": 0.1, "own_loss": 4.0,
     }  # fmt: skip
 
 

@@ -52,3 +52,4 @@ class Influence:
     after: float  # a step on this row
     null_step: float  # after a step without news, which the optimizer's moments alone make: the baseline
     noise: float  # how far from 0 rounding alone may bring an influence; 0 where no loss is measured for each row
+    own_loss: float  # the row's, per weighted token, before the step: a score that influence has to tell more than
