@@ -1,6 +1,7 @@
 """What all commands share: the application, their arguments, and how counts are said."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,6 +24,10 @@ SetOption = Annotated[
 AddressOption = Annotated[
     str | None,
     typer.Option("--address", help="A running Ray cluster; without it one is started on this machine."),
+]
+KeysOption = Annotated[
+    Path | None,
+    typer.Option("--keys", metavar="FILE", help="The file of keys; without it ~/.config/tutelage/keys.json."),
 ]
 PortOption = Annotated[int | None, typer.Option("--port", min=1, max=65535, help="Where models are served.")]
 
