@@ -28,14 +28,16 @@ from cluster.session import Session
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Engine
 from pipelines.train.head import chunks_for
-from serving.refusals import worded
+from serving.asked import COMPLETIONS
+from serving.door import Door
+from serving.front import behind_gate
 
 TOKENS_AT_ONCE = 4096  # that are read, with padding: attention's scores grow with the square of a row
 MOST_TARGETS = 64  # of one request: what was read of its prompt is there once for each
+POSTS = {COMPLETIONS: "completions", "/v1/likelihoods": "likelihoods"}
 
 Ids = Sequence[int]
 T = TypeVar("T")
-app = worded()
 
 
 class CompletionRequest(BaseModel):
@@ -158,9 +160,7 @@ class EncoderDecoder:
         self._longest = min(longest, self._model.positions or longest)
         self._thread = ThreadPoolExecutor(max_workers=1)  # two forwards at once would only share the cores
 
-    @app.post("/v1/completions")
     async def completions(self, asked: CompletionRequest) -> dict[str, Any]:
-        self._check_model(asked.model)
         _check(asked.temperature == 0, "temperature: texts are not drawn here; ask with temperature 0")
         _check(asked.max_tokens <= self._longest, f"max_tokens: {asked.max_tokens}; at most {self._longest}")
         ids = self._encoded(asked.prompt) if isinstance(asked.prompt, str) else asked.prompt
@@ -173,10 +173,8 @@ class EncoderDecoder:
         }
         return self._reply(choice, len(ids), len(written.ids) + written.ended)
 
-    @app.post("/v1/likelihoods")
     async def likelihoods(self, asked: LikelihoodsRequest) -> dict[str, Any]:
         """A completion that writes nothing, with the summed log-probability of each target."""
-        self._check_model(asked.model)
         self._check_ids("prompt_ids", asked.prompt_ids)
         for n, target in enumerate(asked.targets):
             self._check_ids(f"targets[{n}]", target)
@@ -201,10 +199,6 @@ class EncoderDecoder:
             return self._tokenizer.encode_raw(text)
         except TypeError as error:  # JSON can hold half a surrogate pair
             raise HTTPException(400, "prompt: not a text in Unicode") from error
-
-    def _check_model(self, name: str) -> None:
-        if name != self._name:
-            raise HTTPException(404, f"model: {name!r} is not served here; ask for {self._name!r}")
 
     def _check_ids(self, field: str, ids: Ids) -> None:
         _check(0 < len(ids) <= self._longest, f"{field}: {len(ids)} tokens; from 1 to {self._longest} can be taken")
@@ -232,14 +226,12 @@ def _check(holds: bool, words: str) -> None:
         raise HTTPException(400, words)
 
 
-# Not as decorators: Serve pickles the class on the spot, which has to find all that it refers to.
-_REPLICA = serve.deployment(serve.ingress(app)(EncoderDecoder))
-
-
-def application(name: str, folder: Path, engine: Engine, session: Session) -> Any:
+def application(name: str, folder: Path, engine: Engine, session: Session, door: Door) -> Any:
     """The model in this folder, to be run by Serve; `name` is what its clients call it."""
     env = {"OMP_NUM_THREADS": str(session.threads), "TOKENIZERS_PARALLELISM": "false"}
     actor = {"num_cpus": 1, "num_gpus": int(session.on_gpu), "runtime_env": {"env_vars": env}}
     # More wait in the replica than a batch holds, or it would have nothing to choose from.
-    replica = _REPLICA.options(ray_actor_options=actor, max_ongoing_requests=4 * engine.max_num_seqs)
+    replica = behind_gate(EncoderDecoder, POSTS, door, [name]).options(
+        ray_actor_options=actor, max_ongoing_requests=4 * engine.max_num_seqs
+    )
     return replica.bind(name, str(folder), engine.dtype, engine.max_model_len)

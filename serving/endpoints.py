@@ -1,9 +1,10 @@
 """Models as OpenAI-compatible endpoints on Ray Serve, and other applications behind the same address.
 
-Knows Serve applications: start, adopt, stop. An application's name hashes what it serves, so a rerun that finds
-it on a live cluster adopts it. Binds to loopback only: Serve's HTTP port is not covered by Ray's token.
+Knows Serve applications: start, adopt, stop. An application's name hashes what it serves and to whom, so a rerun that
+finds it on a live cluster adopts it. Serve's HTTP port is not covered by Ray's token: who may come in, the door says.
 """
 
+import errno
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,8 +19,8 @@ from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Engine
 from pipelines.core.errors import UserError
 from pipelines.core.hashing import key_of
+from serving.door import HOST, Door
 
-HOST = "127.0.0.1"
 DEFAULT_PORT = 8123
 
 
@@ -39,6 +40,7 @@ class Endpoints:
 
     session: Session
     port: int = DEFAULT_PORT
+    door: Door = field(default_factory=Door)
     _apps: dict[str, str] = field(default_factory=dict)  # base URL -> application
     _started: list[str] = field(default_factory=list)  # their base URLs
     _http_up: bool = False
@@ -71,9 +73,9 @@ class Endpoints:
         """Adopt the application of this meaning where there is one."""
         from ray import serve
 
-        app = "tutelage-" + key_of(at_root, *meaning)
+        app = "tutelage-" + key_of(at_root, repr(self.door), *meaning)
         path = "" if at_root else f"/{app}"
-        base_url = f"http://{HOST}:{self.port}{path}/v1"
+        base_url = f"http://{self.door.reached_at}:{self.port}{path}/v1"
         self._apps[base_url] = app
         self._start_http()
         if app not in serve.status().applications:
@@ -99,16 +101,24 @@ class Endpoints:
             self.down(base_url)
 
     def _start_http(self) -> None:
+        """UserError where Serve is up on this cluster already, and listens elsewhere: that is fixed when it starts."""
         if self._http_up:
             return
         from ray import serve
+        from ray.serve.context import _get_global_client
 
         quiet_logs()
         serve.start(
-            http_options={"host": HOST, "port": self.port, "request_timeout_s": 3600},
+            http_options={"host": self.door.host, "port": self.port, "request_timeout_s": 3600},
             logging_config={"log_level": "WARNING", "enable_access_log": False},
         )
         quiet_logs()
+        listens = _get_global_client().http_config  # Serve has no public word for it
+        if (listens.host, listens.port) != (self.door.host, self.port):
+            raise UserError(
+                f"Ray Serve is up on this cluster and listens on {listens.host}:{listens.port}, not on "
+                f"{self.door.host}:{self.port}; name that address, or shut it down (`serve shutdown`)"
+            )
         self._http_up = True
 
     def _application(self, models: list[Served]) -> Any:
@@ -118,24 +128,15 @@ class Endpoints:
 
             assert len(models) == 1, f"an encoder-decoder is served alone, not as one of {[m.name for m in models]}"
             (model,) = models
-            return encoder_decoder.application(model.name, model.folder, model.engine, self.session)
-        from ray.serve.llm import LLMConfig, build_openai_app
+            return encoder_decoder.application(model.name, model.folder, model.engine, self.session, self.door)
+        from serving.front import openai_app
 
-        configs = [LLMConfig(**self._config(m)) for m in models]
-        ingress = {
-            "num_replicas": 1,
-            "ray_actor_options": {"num_cpus": 0.1},
-            "max_ongoing_requests": 1024,
-        }
-        # The stock ingress scales on its own terms; one small replica is enough in front of these engines.
-        return build_openai_app({"llm_configs": configs, "ingress_deployment_config": ingress})
-
-    def _config(self, model: Served) -> dict[str, Any]:
-        return serve_config(model.name, setup(model.folder, model.engine, self.session))
+        configs = [serve_config(m.name, setup(m.folder, m.engine, self.session)) for m in models]
+        return openai_app(configs, self.door)
 
 
 @contextmanager
-def held_port(wanted: int | None) -> Iterator[int]:
+def held_port(wanted: int | None, host: str = HOST) -> Iterator[int]:
     """`wanted`, refused in words where it is taken; without a wish, the default or any free one.
 
     While it is held no other can take it, but Serve can listen on it, as it shares ports.
@@ -144,8 +145,10 @@ def held_port(wanted: int | None) -> Iterator[int]:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as holder:
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                holder.bind((HOST, port))
-            except OSError:
+                holder.bind((host, port))
+            except OSError as error:
+                if error.errno == errno.EADDRNOTAVAIL:
+                    raise UserError(f"--host {host} is not an address of this machine") from error
                 continue
             # Only now, or two that look at once would both have it: from here on it is shared with who shares ports.
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)

@@ -43,6 +43,7 @@ from pipelines.generate.teacher import Teacher, TeacherId
 from pipelines.generate.work import ShardRun
 from serving.api import Address, Api
 from serving.client import HostedModel, ServedModel, address
+from serving.door import Door
 from serving.endpoints import DEFAULT_PORT, Endpoints, Served, held_port
 
 
@@ -54,6 +55,7 @@ class ClusterFaculty:
     address: str | None = None
     port: int = DEFAULT_PORT
     say: Any = print
+    door: Door = field(default_factory=Door)
     _stack: ExitStack = field(default_factory=ExitStack)
     _lent: dict[str, VLLMTeacher | FakeSpec] = field(default_factory=dict)
 
@@ -66,13 +68,13 @@ class ClusterFaculty:
 
     @cached_property
     def endpoints(self) -> Endpoints:
-        endpoints = Endpoints(self.session, self.port)
+        endpoints = Endpoints(self.session, self.port, self.door)
         self._stack.callback(endpoints.close)
         return endpoints
 
     def hold_port(self, wanted: int | None) -> None:
         """Serve behind this port, or the default, or a free one; nobody else can have it until `close`."""
-        self.port = self._stack.enter_context(held_port(wanted))
+        self.port = self._stack.enter_context(held_port(wanted, self.door.host))
 
     def close(self) -> None:
         """Stop what was started here."""

@@ -31,16 +31,17 @@ from pipelines.influence.job import ProbeJob
 from pipelines.influence.prober import Prober
 from pipelines.influence.stage import identity, resources
 from pipelines.influence.work import STAGE, InfluenceRequest, Unfit, influence_request
+from serving.door import Door
 from serving.endpoints import Endpoints
-from serving.refusals import worded
+from serving.front import behind_gate
 
 MOST_ROWS = 1024  # of one request
 ROWS_PER_REPLICA = 2.0  # more of them, under way or waiting, are reason for one replica more
 REQUESTS_AT_ONCE = 64
 PAUSES_S = (0.0, 1.0, 5.0, 20.0)  # before a row whose replica died is asked again
+POSTS = {"/v1/influence": "influence"}
 
 Ask = Callable[[InfluenceRequest], Awaitable[Influence | Dropped]]
-app = worded()
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class ServedProbe:
 
 def up(endpoints: Endpoints, probe: ServedProbe) -> str:
     """Serve it alone, ready to be asked; returns where rows are sent to."""
-    base_url = endpoints.up_alone(probe.meaning, lambda: application(probe, endpoints.session))
+    base_url = endpoints.up_alone(probe.meaning, lambda: application(probe, endpoints.session, endpoints.door))
     return f"{base_url}/influence"
 
 
@@ -158,7 +159,6 @@ class Ingress:
         self._probe, self._digest = probe, identity(probe.config, probe.student, probe.reference).digest
         self._replicas = Persistent(replicas.influence.remote)
 
-    @app.post("/v1/influence")
     async def influence(self, asked: Asked) -> dict[str, Any]:
         """What a batch's rows are told, with what they were measured by; of a bare row what it is told."""
         method = asked.method or self._probe.config.method
@@ -198,12 +198,11 @@ def told_of(name: str, found: Influence | Dropped) -> dict[str, Any]:
     return {"id": name, **{key: value for key, value in asdict(found).items() if key not in ("id", "row_id")}}
 
 
-# Not as decorators: Serve pickles the class on the spot, which has to find all that it refers to.
+# Not as a decorator: Serve pickles the class on the spot, which has to find all that it refers to.
 _REPLICA = serve.deployment(Replica)
-_INGRESS = serve.deployment(serve.ingress(app)(Ingress))
 
 
-def application(probe: ServedProbe, session: Session) -> Any:
+def application(probe: ServedProbe, session: Session, door: Door) -> Any:
     """The probe behind an ingress that holds no weights, to be run by Serve."""
     config = probe.config
     student = probe.student.folder.local_path()
@@ -218,4 +217,5 @@ def application(probe: ServedProbe, session: Session) -> Any:
         },
     ).bind(job)
     light = {"num_cpus": 0.1, "runtime_env": {"env_vars": {"TOKENIZERS_PARALLELISM": "false"}}}
-    return _INGRESS.options(ray_actor_options=light, max_ongoing_requests=REQUESTS_AT_ONCE).bind(replicas, probe)
+    ingress = behind_gate(Ingress, POSTS, door)
+    return ingress.options(ray_actor_options=light, max_ongoing_requests=REQUESTS_AT_ONCE).bind(replicas, probe)

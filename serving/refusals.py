@@ -1,19 +1,51 @@
-"""How our own applications refuse what they cannot read: status 400, and words for a person.
+"""How what is served says no: a status, and words for a person in the shape of OpenAI's errors.
 
-Knows FastAPI's errors. Does not know what an application asks for.
+Knows FastAPI's errors. Does not know what an application asks for. A refusal never repeats what was sent.
 """
+
+from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+class Refused(Exception):
+    """A request that is answered with these words, and goes no further."""
+
+    def __init__(self, status: int, words: str, code: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(words)
+        self.status, self.words, self.code, self.headers = status, words, code, headers
+
+
+def refusal(status: int, words: str, code: str | None = None, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The answer."""
+    kind = KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
+    error = {"message": words, "type": kind, "param": None, "code": code}
+    return JSONResponse({"error": error}, status, headers)
 
 
 def worded() -> FastAPI:
-    """An application without any route yet."""
-    return FastAPI(exception_handlers={RequestValidationError: _in_words})
+    """An application without any route yet, nor pages about its routes."""
+    return FastAPI(
+        openapi_url=None,
+        exception_handlers={RequestValidationError: _of_fields, HTTPException: _of_http, Exception: _of_ours},
+    )
 
 
-async def _in_words(_: Request, error: RequestValidationError) -> JSONResponse:
+async def _of_fields(_: Request, error: RequestValidationError) -> JSONResponse:
     """What is wrong with a request's fields, without repeating their values."""
     wrong = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
-    return JSONResponse({"detail": "; ".join(wrong)}, status_code=400)
+    return refusal(400, "; ".join(wrong))
+
+
+async def _of_http(_: Request, error: HTTPException) -> JSONResponse:
+    return refusal(error.status_code, error.detail, headers=error.headers)
+
+
+async def _of_ours(_: Request, error: Exception) -> JSONResponse:
+    """A failure of the server's, whose words are for its log."""
+    return refusal(500, "the server failed at this request; its log says why")
