@@ -4,9 +4,13 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.app import AddressOption, PortOption, RunArg, RunsOption, SetOption, app, counts
+from pipelines.cli.app import AddressOption, KeysOption, PortOption, RunArg, RunsOption, SetOption, app, counts
 from pipelines.core.progress import Budget, Progress
 from pipelines.core.records import InfluenceMethod
+from serving.door import HOST, opened
+from serving.limits import Limits
+
+MB = 2**20
 
 
 @app.command()
@@ -22,14 +26,27 @@ def serve(
             help="Serve what tells how much a row would help the student (POST /v1/influence) in their place.",
         ),
     ] = False,
+    keys: KeysOption = None,
+    host: Annotated[
+        str, typer.Option("--host", help="Where to listen; 0.0.0.0 is reached from other machines, and needs a key.")
+    ] = HOST,
+    requests_per_minute: Annotated[int | None, typer.Option(min=1, help="That one key may send.")] = None,
+    tokens_per_minute: Annotated[int | None, typer.Option(min=1, help="Of one key, read and written.")] = None,
+    max_tokens_per_request: Annotated[int | None, typer.Option(min=1, help="That may be written for one.")] = None,
+    max_body_mb: Annotated[float, typer.Option(min=0.001, help="The largest request.")] = Limits.body_bytes / MB,
 ) -> None:
-    """Serve a run's teacher and student as OpenAI-compatible endpoints, until Ctrl-C."""
+    """Serve a run's teacher and student as OpenAI-compatible endpoints, until Ctrl-C.
+
+    Without a live key (see `tutelage keys`) they answer this machine only. Limits hold for each key.
+    """
     from pipelines.runs import api
     from pipelines.runs import serve as serving_run
 
+    limits = Limits(requests_per_minute, tokens_per_minute, max_tokens_per_request, int(max_body_mb * MB))
+    door = opened(host, keys, limits)
     recipe, _, stages = api.open_run(run, runs)
     what = serving_run.serve_probe if probe else serving_run.serve
-    what(recipe, stages, runs, address, port, typer.echo)
+    what(recipe, stages, runs, address, port, door, typer.echo)
 
 
 @app.command()

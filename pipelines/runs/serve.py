@@ -1,7 +1,6 @@
 """Teacher and student behind one address, or the student's probe, until Ctrl-C.
 
-Knows a run's finished student, its teacher, and what the student should be good at. Keys and limits are not here yet:
-the address is loopback only.
+Knows a run's finished student, its teacher, and what the student should be good at. Who may come in is the door's.
 """
 
 import json
@@ -22,6 +21,7 @@ from pipelines.core.storage import Folder
 from pipelines.recipes.probing import ProbeStages
 from pipelines.runs.probe import KEY, before, probed
 from pipelines.train.student import model_of
+from serving.door import Door
 from serving.endpoints import Served
 from serving.faculty import ClusterFaculty
 
@@ -30,25 +30,25 @@ Say = Callable[[str], None]
 
 
 def serve(
-    recipe: AnyRecipe, stages: Sequence[Stage], runs: str, address: str | None, port: int | None, say: Say
+    recipe: AnyRecipe, stages: Sequence[Stage], runs: str, address: str | None, port: int | None, door: Door, say: Say
 ) -> None:
     """Serve until interrupted. UserError where the run has no student yet."""
     if not isinstance(recipe, StudentRecipe):
         raise UserError(f"{recipe.name!r} has the method {recipe.method!r}, which trains no student to serve")
     models = _models(recipe, stages, Folder(runs))
-    faculty = ClusterFaculty(recipe, address, say=say)
+    faculty = ClusterFaculty(recipe, address, say=say, door=door)
     with closing(faculty):
         faculty.hold_port(port)
         say(f"starting {' and '.join(m.name for m in models)} ...")
         base_url = faculty.endpoints.up(models, at_root=True)
         say(f"\nOpenAI-compatible endpoint: {base_url}")
-        say(f"models: {', '.join(m.name for m in models)} (this machine only; no key)")
+        say(f"models: {', '.join(m.name for m in models)} ({door.words})")
         path, body = _hello(models[-1])
-        _serve_on(f"{base_url}/{path}", body, say)
+        _serve_on(f"{base_url}/{path}", body, door, say)
 
 
 def serve_probe(
-    recipe: AnyRecipe, stages: Sequence[Stage], runs: str, address: str | None, port: int | None, say: Say
+    recipe: AnyRecipe, stages: Sequence[Stage], runs: str, address: str | None, port: int | None, door: Door, say: Say
 ) -> None:
     """Serve the student's probe until interrupted, with the reference set that is made first where it is not there.
 
@@ -59,7 +59,7 @@ def serve_probe(
     recipe, config = probed(recipe)
     folder, progress = Folder(runs), Progress()
     student = _student(recipe, stages, folder)
-    faculty = ClusterFaculty(recipe, address, say=say)
+    faculty = ClusterFaculty(recipe, address, say=say, door=door)
     with closing(faculty):
         faculty.hold_port(port)
         made = ProbeStages(KEY, config, recipe, faculty)
@@ -69,13 +69,15 @@ def serve_probe(
         *_, finished = runner.run(wanted, folder, run_folder, progress)
         say("starting the student's probe ...")
         url = up(faculty.endpoints, ServedProbe(config, student, finished.done, made.encoder()))
-        say(f"\nthe student's probe: {url} (this machine only; no key)")
-        _serve_on(url, HELLO_PROBE, say)
+        say(f"\nthe student's probe: {url} ({door.words})")
+        _serve_on(url, HELLO_PROBE, door, say)
 
 
-def _serve_on(url: str, body: Mapping[str, Any], say: Say) -> None:
+def _serve_on(url: str, body: Mapping[str, Any], door: Door, say: Say) -> None:
     """Say how it is asked, and wait."""
     say(f'curl {url} -H "Content-Type: application/json" \\')
+    if door.keys:
+        say('  -H "Authorization: Bearer $TUTELAGE_KEY" \\')
     say(f"  -d '{json.dumps(body)}'")
     say("\nCtrl-C stops it.")
     _wait()

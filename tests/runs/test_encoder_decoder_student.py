@@ -16,6 +16,7 @@ from pipelines.core.runner import Planned
 from pipelines.core.stage import Done
 from pipelines.core.storage import Folder
 from pipelines.runs import api, preflight, serve, show_tokens, sizes
+from serving.door import Door
 from serving.endpoints import Endpoints, Served
 from serving.faculty import ClusterFaculty
 
@@ -145,7 +146,7 @@ def test_it_is_served_alone_and_asked_for_completions(
     monkeypatch.setattr(ClusterFaculty, "endpoints", Endpoints(session=None))  # type: ignore[arg-type]
     monkeypatch.setattr(Endpoints, "up", up)
     monkeypatch.setattr(serve, "_wait", lambda: None)
-    serve.serve(recipe, stages, runs.uri, None, None, said.append)
+    serve.serve(recipe, stages, runs.uri, None, None, Door(), said.append)
     assert served == ["student"]
     assert "http://here/v1/completions" in "".join(said)
 

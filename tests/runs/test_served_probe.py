@@ -15,6 +15,7 @@ from pipelines.core.storage import Folder
 from pipelines.runs import api, serve
 from pipelines.runs.probe import probed
 from serving import influence
+from serving.door import Door
 from serving.endpoints import Endpoints
 from serving.faculty import ClusterFaculty
 
@@ -46,12 +47,12 @@ def trained(runs: Folder, monkeypatch: pytest.MonkeyPatch) -> Done:
     return done
 
 
-def served(data: dict[str, Any], runs: Folder) -> list[str]:
+def served(data: dict[str, Any], runs: Folder, door: Door | None = None) -> list[str]:
     """What is said."""
     recipe = recipe_of(deepcopy(data))
     said: list[str] = []
     stages = api.stages_of(recipe, ClusterFaculty(recipe))
-    serve.serve_probe(recipe, stages, runs.uri, None, None, said.append)
+    serve.serve_probe(recipe, stages, runs.uri, None, None, door or Door(), said.append)
     return said
 
 
@@ -73,6 +74,10 @@ def test_the_reference_is_made_and_a_request_is_shown(
     curl, body = said[-4:-2]
     assert curl == 'curl http://here/v1/influence -H "Content-Type: application/json" \\'
     assert json.loads(body.strip().removeprefix("-d ").strip("'")) == serve.HELLO_PROBE
+    assert "the student's probe: http://here/v1/influence (this machine only; no key)" in "".join(said)
+    with_keys = served(data, runs, Door(keys=Path("keys.json")))
+    assert with_keys[-4].strip() == '-H "Authorization: Bearer $TUTELAGE_KEY" \\'
+    assert "clients need a key" in "".join(with_keys)
 
 
 def test_a_run_without_a_student_or_a_reference_has_no_probe(data: dict[str, Any], runs: Folder) -> None:
