@@ -22,7 +22,7 @@ from serving.refusals import refusal, worded
 
 REQUESTS_AT_ONCE = 1024
 GETS = {"/v1/models": "models", "/v1/models/{model:path}": "model_data"}
-POSTS = {COMPLETIONS: "completions", CHAT: "chat", "/tokenize": "tokenize", "/detokenize": "detokenize"}
+POSTS = {COMPLETIONS: "completions", CHAT: "chat"}
 
 
 def behind_gate(cls: type, posts: Mapping[str, str], door: Door, models: Sequence[str] = ()) -> Any:

@@ -56,16 +56,19 @@ def test_vllm_leaves_a_cpu_engine_without_a_worker(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.engine  # imports vLLM
-def test_a_cpu_engine_sleeps_while_its_worker_computes() -> None:
+def test_a_cpu_engine_sleeps_while_its_worker_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the plugin changes is still what vLLM has."""
-    from vllm.distributed.device_communicators.shm_broadcast import SpinCondition
+    from vllm.distributed.device_communicators import shm_broadcast
 
-    from cluster.spin import calm
+    from cluster.spin import RECHECK_MS, calm
 
-    default = SpinCondition.__init__.__defaults__
+    default = shm_broadcast.SpinCondition.__init__.__defaults__
     assert default in ((1,), (0,))  # (0,) where vLLM has loaded the plugin
+    monkeypatch.setattr(shm_broadcast, "SHM_READER_RECHECK_INTERVAL_MS", 5000)
     try:
         calm()
-        assert SpinCondition.__init__.__defaults__ == (0,)
+        assert shm_broadcast.SpinCondition.__init__.__defaults__ == (0,)
+        queue = shm_broadcast.MessageQueue.ReadTimeoutWithWarnings(timeout=None, should_warn=False)
+        assert queue.timeout_ms() == RECHECK_MS
     finally:
-        SpinCondition.__init__.__defaults__ = default
+        shm_broadcast.SpinCondition.__init__.__defaults__ = default

@@ -23,38 +23,17 @@ pytestmark = pytest.mark.engine
 
 
 @pytest.fixture(scope="module")
-def student(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random model with heads as wide as vLLM asks for."""
-    import shutil
-
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    folder = tmp_path_factory.mktemp("student") / "tiny"
-    shutil.copytree(tiny_model_folder, folder)
-    end = ChatTokenizer(str(folder)).eos_id
-    config = LlamaConfig(
-        vocab_size=400, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=True, bos_token_id=None,
-        eos_token_id=end,
-    )  # fmt: skip
-    torch.manual_seed(1)
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def recipe(student: Path) -> Distil:
+def recipe(tiny_served: Path) -> Distil:
     train = {"precision": "fp32", "zero_stage": 0, "learning_rate": 0.01, "max_length": 512}
     read = recipe_of({
         "name": "on-policy",
         "method": "distil",
-        "teachers": {"main": {"kind": "fake", "model": str(student)}},
+        "teachers": {"main": {"kind": "fake", "model": str(tiny_served)}},
         "seeds": {"held_out": 6},
         "instructions": {"kind": "given"},
         "answers": {"kind": "own"},
         "student": {
-            "init": {"kind": "model", "model": str(student)},
+            "init": {"kind": "model", "model": str(tiny_served)},
             "signals": "main",
             "engine": {"max_model_len": 512, "enforce_eager": True},
             "train": {**train, "examples_per_step": 64},
@@ -87,14 +66,14 @@ def ran(recipe: Distil, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[
     return {f.stage.name: f for f in finished}, left, again
 
 
-def test_the_student_answered_in_its_own_tokens(ran: Any, student: Path) -> None:
+def test_the_student_answered_in_its_own_tokens(ran: Any, tiny_served: Path) -> None:
     stages, left, again = ran
     answers = list(rows_of(stages["own_answers_1"].done.folder, Answer))
     manifest = stages["own_answers_1"].done.manifest
     assert len(answers) + sum(manifest["dropped"].values()) == 8
     assert 0 < manifest["output_tokens"] <= 8 * 24
     examples = {e.answer_id: e for e in rows_of(stages["examples_1"].done.folder, TrainExample)}
-    end = ChatTokenizer(str(student)).eos_id
+    end = ChatTokenizer(str(tiny_served)).eos_id
     for answer in answers:  # the end is among its tokens where it was said, and is not made up where it was not
         assert (examples[answer.id].token_ids[-1] == end) == (answer.finish_reason == "stop")
     assert left == []

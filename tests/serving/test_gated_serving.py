@@ -37,12 +37,12 @@ def key(key_file: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def base_url(tiny_llama: Path, key_file: Path, key: str) -> Iterator[str]:
+def base_url(tiny_served: Path, key_file: Path, key: str) -> Iterator[str]:
     with session() as live, held_port(None) as port:
         door = Door(keys=key_file, limits=Limits(tokens_per_request=MOST, body_s=5.0))
         endpoints = Endpoints(live, port, door)
-        engine = Engine(dtype="float32", max_model_len=WINDOW, max_num_seqs=1)
-        yield endpoints.up([Served("tiny", tiny_llama, "d", engine)], at_root=True)
+        engine = Engine(dtype="float32", max_model_len=WINDOW, max_num_seqs=1, enforce_eager=True)
+        yield endpoints.up([Served("tiny", tiny_served, "d", engine)], at_root=True)
         endpoints.close()
 
 
@@ -69,15 +69,6 @@ def test_with_a_key_models_are_listed_and_answer(client: openai.OpenAI) -> None:
     talk: Any = [{"role": "user", "content": "Describe the bread."}]
     chat = client.chat.completions.create(model="tiny", messages=talk, max_tokens=8, temperature=0)
     assert chat.choices[0].message.role == "assistant"
-
-
-def test_texts_can_be_told_as_tokens(plain: httpx2.Client, base_url: str) -> None:
-    root = base_url.removesuffix("/v1")
-    told = plain.post(f"{root}/tokenize", json={"model": "tiny", "prompt": "bread"}).json()
-    assert told["count"] == len(told["tokens"]) > 0
-    assert (
-        plain.post(f"{root}/detokenize", json={"model": "tiny", "tokens": told["tokens"]}).json()["prompt"] == "bread"
-    )
 
 
 def test_a_stream_comes_bit_by_bit(client: openai.OpenAI) -> None:
