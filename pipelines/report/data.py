@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
-from pipelines.report.interval import QUANTILES, Interval
+from pipelines.report.interval import QUANTILES as QUANTILES
+from pipelines.report.interval import Interval as Interval
 from pipelines.report.judged import Judged
-
-__all__ = ["QUANTILES", "Interval"]  # and all that is below
 
 RunStatus = Literal["done", "stopped", "failed", "running"]
 StageStatus = Literal["done", "cached", "partial", "pending", "failed"]

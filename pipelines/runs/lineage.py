@@ -45,8 +45,8 @@ _KINDS: dict[str, type[Any]] = {
     "second_talks": Talk, "verdicts": Verdict, "scores": Score, "likelihoods": AnswerLikelihood,
 }  # fmt: skip
 _PARENTS = (
-    "talk_id", "talk_ids", "answer_id", "example_id", "instruction_id", "question_id", "row_id", "chosen_id", "rejected_id", "group",
-    "completion_id", "parents", "shown", "completion_ids",
+    "talk_id", "talk_ids", "answer_id", "example_id", "instruction_id", "question_id", "row_id", "chosen_id",
+    "rejected_id", "group", "completion_id", "parents", "shown", "completion_ids",
 )  # fmt: skip
 # Stages that are called `STAGE_NAME`.
 _PER_TEACHER = ("soft_targets", "rationales", "talks", "second_talks", "verdicts", "scores", "likelihoods")
