@@ -18,11 +18,12 @@ from pipelines.core.recipe import Compare, recipe_of
 from pipelines.core.records import Score, Talk, Verdict
 from pipelines.core.runner import Finished
 from pipelines.core.storage import Folder
+from pipelines.formats import write
 from pipelines.judge import self_check
 from pipelines.recipes import compare
 from pipelines.report.judged import Judged, JudgedModel
 from pipelines.report.markdown import markdown
-from pipelines.runs import api, lineage, preflight, reporting
+from pipelines.runs import api, export, judged_export, lineage, preflight, reporting
 from serving.faculty import ClusterFaculty
 
 FIT = judging(honest, numbered)
@@ -325,6 +326,33 @@ def test_the_report_tells_it_all(data: dict[str, Any], runs: Folder, quiet: Prog
     lines = lineage.trace(won.verdict_id, runs.uri)
     assert [line.split()[0] for line in lines[:3]] == ["verdict", "talk", "openquestion"]
     assert sum(line.split()[0] == "completion" for line in lines) >= 3
+
+
+def test_every_models_answers_leave_by_export(
+    data: dict[str, Any], runs: Folder, quiet: Progress, tmp_path: Path
+) -> None:
+    made = Run(read(data), panel(), runs)
+    done = {f.stage.name: f.done for f in made.run(quiet).finished}
+    provenance, rows, conversations = judged_export.taken(made.recipe, "run", done)
+    found = list(conversations)
+    assert rows == len(found) == 16
+    assert [step.rows for step in provenance.steps] == [8, 8]
+    assert found[3].turns == ("Say 3.", "POOR 3", "And once more.", "POOR 3")
+    beside = json.loads(found[3].extra)
+    assert (beside["model"], beside["scores"]) == ("small", {"1": 3.0, "2": 3.0})
+    assert lineage.trace(beside["talk_id"], runs.uri)[0].startswith("talk ")
+    write.export(iter(found), "messages", str(tmp_path / "out.jsonl"), "")
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 16
+    del done["second_answers_big"]
+    with pytest.raises(UserError, match="no finished answers of big yet"):
+        judged_export.taken(made.recipe, "run", done)
+
+
+def test_a_run_that_has_not_answered_has_nothing_to_export(data: dict[str, Any], runs: Folder, tmp_path: Path) -> None:
+    file = tmp_path / "small.yaml"
+    file.write_text(recipe_file.dump(read(data)))
+    with pytest.raises(UserError, match="no finished answers of small, big yet"):
+        export.export(str(file), "messages", str(tmp_path / "out.jsonl"), runs.uri)
 
 
 def test_several_models_are_compared_and_the_report_says_how_many(
