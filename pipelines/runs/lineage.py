@@ -43,6 +43,7 @@ _KINDS: dict[str, type[Any]] = {
     "held_out_answers": TrainExample, "budget": TrainExample, "influence": Influence, "preferences": Preference,
     "pairs": TrainExample, "pair_losses": HeldOutLoss, "open_questions": OpenQuestion, "talks": Talk,
     "second_talks": Talk, "verdicts": Verdict, "scores": Score, "likelihoods": AnswerLikelihood,
+    "judge_check": Verdict, "check_likelihood": Verdict, "judge_check_single": Score,
 }  # fmt: skip
 _PARENTS = (
     "talk_id", "talk_ids", "answer_id", "example_id", "instruction_id", "question_id", "row_id", "chosen_id",
