@@ -28,6 +28,9 @@ def of_run(recipe: Compare, done: Mapping[str, Done]) -> data.Judged:
     """All of it, as far as the run has come."""
     asked = list(rows_of(done["questions"].folder, OpenQuestion)) if "questions" in done else []
     talks = {model: talks_of(done, model) for model in recipe.answers.models}
+    verdicts = {model: verdicts_of(done, model) for model in recipe.challengers}
+    scores = scores_of(done)
+    figures = _Figures(recipe, done, asked, talks)
     return data.Judged(
         judge=recipe.judge.teacher,
         way=recipe.judge.kind,
@@ -35,11 +38,15 @@ def of_run(recipe: Compare, done: Mapping[str, Done]) -> data.Judged:
         questions=len(asked),
         confidence=recipe.judge.bootstrap.confidence,
         checks=tuple(_check(done[name]) for name in (CHECK, CHECK_SINGLE) if name in done),
-        models=tuple(_Figures(recipe, done, asked, talks).of(model) for model, its in talks.items() if its),
+        models=tuple(
+            figures.of(model, verdicts.get(model, []), [s for s in scores if s.model == model])
+            for model, its in talks.items()
+            if its
+        ),
         judgements=tuple(
             each
-            for model in recipe.challengers
-            for each in judgements.of(verdicts_of(done, model), scores_of(done), talks, model, recipe.judge.baseline)
+            for model, its in verdicts.items()
+            for each in judgements.of(its, scores, talks, model, recipe.judge.baseline)
         ),
     )
 
@@ -80,9 +87,8 @@ class _Figures:
         self._recipe, self._done, self._asked, self._talks = recipe, done, asked, talks
         self._difficulty = difficulty.read(recipe.judge.difficulty, asked) if recipe.judge.difficulty else {}
 
-    def of(self, model: str) -> data.JudgedModel:
-        contests = win_rates.contests(verdicts_of(self._done, model))
-        scores = [score for score in scores_of(self._done) if score.model == model]
+    def of(self, model: str, verdicts: Sequence[Verdict], scores: Sequence[Score]) -> data.JudgedModel:
+        contests = win_rates.contests(verdicts)
         lengths = [len(talk.text) for talk in self._talks[model].values()]
         return data.JudgedModel(
             model,

@@ -264,6 +264,8 @@ def test_a_request_that_fails_costs_its_question_and_is_counted(
 
     made = Run(read(data), panel(small=refuses_five), runs).run(quiet)
     assert len(made.rows("answers_small", Talk)) == 7
+    first = next(s for s in made.stages if s.name == "answers_small")
+    assert [(d.reason, d.text) for d in dropped_of(runs.child(first.folder_name))] == [("request failed", "Say 5.")]
     stage = next(s for s in made.stages if s.name == "verdicts_pairwise_small")
     (lost,) = dropped_of(runs.child(stage.folder_name))
     assert (lost.reason, lost.text) == ("no answer of the model", "Say 5.")

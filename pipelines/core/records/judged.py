@@ -20,6 +20,11 @@ class OpenQuestion:
     turns: tuple[str, ...]  # the user's, one or two
     references: tuple[str, ...]  # a right answer to each turn, "" where there is none; () for none at all
 
+    @property
+    def text(self) -> str:
+        """All turns, one after the other."""
+        return "\n\n".join(self.turns)
+
     @staticmethod
     def make_id(turns: Sequence[str], references: Sequence[str]) -> str:
         return key_of("open question", list(turns), list(references))
