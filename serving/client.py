@@ -21,7 +21,7 @@ CHARACTERS_PER_TOKEN = 3  # for the pace only, which is set right by what the re
 
 
 class HostedModel:
-    """A model whose tokens we do not know. It takes users' turns (`chat`) or documents to go on with."""
+    """A model whose tokens we do not know. It takes conversations (`chat`) or documents to go on with."""
 
     def __init__(
         self, api: Api, model: str, digest: str, *, chat: bool, extra: Mapping[str, Any] | None = None
@@ -30,12 +30,12 @@ class HostedModel:
 
     async def write(self, request: Request) -> Completion:
         assert request.is_chat == self._chat, "preflight lets no prompt through that this API cannot take"
-        turn = [{"role": "user", "content": request.prompt}]
-        asked: dict[str, Any] = {"messages": turn} if self._chat else {"prompt": request.prompt}
+        asked: dict[str, Any] = {"messages": request.messages} if self._chat else {"prompt": request.prompt}
         sampling = request.sampling
         min_p = {"min_p": sampling.min_p} if sampling.min_p else {}  # not every API knows it
         body = {"model": self._model, **asked, **_drawn(sampling, request.seed), **min_p, **self._extra}
-        most_tokens = len(request.prompt) // CHARACTERS_PER_TOKEN + sampling.max_tokens
+        read = sum(map(len, (*request.earlier, request.prompt)))
+        most_tokens = read // CHARACTERS_PER_TOKEN + sampling.max_tokens
         answered = await self._api.ask(CHAT if self._chat else COMPLETIONS, _without_nulls(body), most_tokens)
         return _completion(request, self._digest, answered)
 

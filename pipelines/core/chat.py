@@ -157,9 +157,10 @@ class ChatTokenizer:
         except TemplateError as error:
             raise UserError(f"{self.folder}: the chat template refuses this conversation: {error}") from error
 
-    def prompt_ids(self, user_turn: str) -> list[int]:
-        """One user turn, rendered up to where the answer begins."""
-        return self.encode(self.render([{"role": "user", "content": user_turn.strip()}], for_answer=True))
+    def prompt_ids(self, user_turn: str, earlier: Sequence[str] = ()) -> list[int]:
+        """A user's turn, after those before it where there are any, rendered up to where the answer begins."""
+        turns = [turn.strip() for turn in (*earlier, user_turn)]
+        return self.encode(self.render(as_messages(turns), for_answer=True))
 
     def closes_answers(self) -> bool:
         """Whether the template ends an assistant's turn with a special token: what a student learns to stop by."""
@@ -226,6 +227,11 @@ class ChatTokenizer:
     @property
     def _opens_with_bos(self) -> bool:
         return bool(self._bos) and self.encode_raw("a")[:1] == [self._tokenizer.token_to_id(self._bos)]
+
+
+def as_messages(turns: Sequence[str]) -> list[Message]:
+    """A user's and an assistant's turns, one after the other, as chat templates take them."""
+    return [{"role": ("user", "assistant")[n % 2], "content": turn} for n, turn in enumerate(turns)]
 
 
 def _marks(messages: Sequence[Message]) -> tuple[str, str]:

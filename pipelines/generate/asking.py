@@ -38,10 +38,10 @@ class Asking(Generic[A]):
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def unanswered(self, requests: Iterable[AnyRequest]) -> list[AnyRequest]:
-        """Those that must be asked; what the ledger has of the others is now in `said`."""
-        new = [r for r in requests if r.id not in self.said]
-        self.said.update(self._ledger.find(r.id for r in new))
-        return [r for r in new if r.id not in self.said]
+        """Those that must be asked, each once; what the ledger has of the others is now in `said`."""
+        new = {r.id: r for r in requests if r.id not in self.said}
+        self.said.update(self._ledger.find(new))
+        return [r for id, r in new.items() if id not in self.said]
 
     async def _save_as_they_come(self, pending: set[asyncio.Task[A | None]]) -> None:
         unsaved: list[A] = []

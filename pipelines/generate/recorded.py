@@ -52,6 +52,8 @@ class RecordedTeacher:
         self._digest, self._said = digest, record.said
 
     async def write(self, request: Request) -> Completion:
+        if request.earlier:
+            raise RequestFailed("not recorded: a record holds single turns, and this one follows others")
         samples = self._said.get(request.prompt, ())
         if request.ordinal >= len(samples):
             raise RequestFailed(f"not recorded: {len(samples)} outputs for this prompt" if samples else "not recorded")

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pipelines.core.chat import ChatTokenizer
+from pipelines.core.chat import ChatTokenizer, as_messages
 from pipelines.core.config import Sampling
 from pipelines.core.hashing import key_of, seed_of
-from pipelines.core.records import Completion, SoftTargets
+from pipelines.core.records import Completion, Message, SoftTargets
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,25 @@ class Request:
     is_chat: bool  # whether `prompt` is a user's turn, or a plain document to go on with
     sampling: Sampling
     ordinal: int = 0  # which sample of this prompt
+    earlier: tuple[str, ...] = ()  # the turns before a user's turn: user, assistant, user, assistant, ...
 
     @property
     def seed(self) -> int:
         return seed_of(self.id)
+
+    @property
+    def messages(self) -> list[Message]:
+        """The conversation up to where the answer begins, of a request in a user's turn."""
+        return as_messages((*self.earlier, self.prompt))
 
     def put_to(self, teacher: "Teacher") -> Awaitable[Completion]:
         return teacher.write(self)
 
     def prompt_ids(self, tokenizer: ChatTokenizer) -> list[int]:
         """The prompt as a model with this tokenizer sees it."""
-        return tokenizer.prompt_ids(self.prompt) if self.is_chat else tokenizer.encode_raw(self.prompt)
+        if not self.is_chat:
+            return tokenizer.encode_raw(self.prompt)
+        return tokenizer.prompt_ids(self.prompt, self.earlier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +130,21 @@ class Teacher(Protocol):
 
 
 def write_request(
-    teacher: TeacherId, prompt: str, sampling: Sampling, *, is_chat: bool = True, ordinal: int = 0
+    teacher: TeacherId,
+    prompt: str,
+    sampling: Sampling,
+    *,
+    is_chat: bool = True,
+    ordinal: int = 0,
+    earlier: Sequence[str] = (),
 ) -> Request:
-    """A request whose id hashes (teacher's digest, prompt, chat or document, sampling, ordinal)."""
-    id = key_of("completion", teacher.digest, prompt, is_chat, sampling.model_dump(mode="json"), ordinal)
-    return Request(id, prompt, is_chat, sampling, ordinal)
+    """A request whose id hashes (teacher's digest, prompt, chat or document, sampling, ordinal), and what was said
+    before where anything was.
+    """
+    assert is_chat or not earlier, "a document has no turns before it"
+    before = [list(earlier)] if earlier else []
+    id = key_of("completion", teacher.digest, prompt, is_chat, sampling.model_dump(mode="json"), ordinal, *before)
+    return Request(id, prompt, is_chat, sampling, ordinal, tuple(earlier))
 
 
 def score_request(

@@ -9,18 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
+from pipelines.report.interval import QUANTILES as QUANTILES
+from pipelines.report.interval import Interval as Interval
+from pipelines.report.judged import Judged
+
 RunStatus = Literal["done", "stopped", "failed", "running"]
 StageStatus = Literal["done", "cached", "partial", "pending", "failed"]
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # by which a report tells how influences lie
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A mean with its 95 % confidence interval."""
-
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +257,7 @@ class Report:
     taught: tuple[Taught, ...] = ()  # the untuned teacher first
     scores: tuple[ModelScore, ...] = ()
     choices: tuple[ChoiceScore, ...] = ()
+    judged: Judged | None = None  # None: nobody was compared
     gap_closed: float | None = None  # (before - student) / (before - teacher), of the mean nll
     samples: tuple[Sample, ...] = ()
     examples: tuple[DataRow, ...] = ()

@@ -11,13 +11,14 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from pipelines.report import charts, words
+from pipelines.report import charts, judged_page, words
 from pipelines.report.data import QUANTILES, ChoiceScore, ModelScore, Report
 
 
 def html(report: Report) -> str:
     """The page. Its only markup is the template's and the charts'."""
     template = files("pipelines.report").joinpath("page.html.j2").read_text(encoding="utf-8")
+    environment = _environment()
     values = {
         "report": report,
         "status_words": words.STATUS_WORDS[report.status],
@@ -36,8 +37,9 @@ def html(report: Report) -> str:
         "quantiles": [f"{100 * share:.0f} %" for share in QUANTILES],
         "stage_seconds": sum(stage.seconds for stage in report.stages),
         "drops": words.drops_by_reason(report.dropped, report.funnel),
+        "judged_section": judged_page.section(report.judged, environment) if report.judged else "",
     }
-    return _environment().from_string(template).render(values)
+    return environment.from_string(template).render(values)
 
 
 def _score_charts(scores: Sequence[ModelScore]) -> list[tuple[str, str, Markup]]:
@@ -66,6 +68,7 @@ def _environment() -> Environment:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     filters = (
         words.count, words.duration, words.percent, words.measure, words.figure, words.interval, words.difference,
+        words.share_interval,
         words.pairs_per_prompt,
     )  # fmt: skip
     environment.filters.update({each.__name__: each for each in filters})

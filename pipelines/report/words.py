@@ -61,6 +61,13 @@ def interval(value: Interval | None) -> str:
     return f"{measure(value.mean)} [{measure(value.low)}, {measure(value.high)}]"
 
 
+def share_interval(value: Interval | None) -> str:
+    """The same of a share, in per cent."""
+    if value is None:
+        return "not measured"
+    return f"{100 * value.mean:.1f} % [{100 * value.low:.1f}, {100 * value.high:.1f}]"
+
+
 def thinned(points: Sequence[LossPoint], most: int) -> list[LossPoint]:
     """At most `most` points: each the mean of a run of neighbours, at the last one's step; no NaN, no inf."""
     size = max(1, math.ceil(len(points) / most))

@@ -14,11 +14,11 @@ import yaml
 from pipelines.core import recipe_file, runner
 from pipelines.core.errors import UserError
 from pipelines.core.progress import Budget, Progress
-from pipelines.core.recipe import AnyRecipe, Distil, Generate, Montessori, TinyLLM, Tune, recipe_of
+from pipelines.core.recipe import AnyRecipe, Compare, Distil, Generate, Montessori, TinyLLM, Tune, recipe_of
 from pipelines.core.runner import Finished, Planned
 from pipelines.core.stage import Stage
 from pipelines.core.storage import Folder
-from pipelines.recipes import distil, generate, montessori, tinyllm, tune
+from pipelines.recipes import compare, distil, generate, montessori, tinyllm, tune
 from pipelines.runs import preflight
 from serving.endpoints import held_port
 from serving.faculty import ClusterFaculty
@@ -53,6 +53,8 @@ def load(recipe: str | Path, overrides: Sequence[str] = ()) -> AnyRecipe:
 def stages_of(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[Stage]:
     """A recipe's stages by its method. UserError for a file or model that is not there."""
     match recipe:
+        case Compare():
+            return compare.stages(recipe, faculty)
         case Distil():
             return distil.stages(recipe, faculty)
         case Generate():

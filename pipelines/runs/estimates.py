@@ -5,11 +5,12 @@ be. Knows models by their number of parameters only.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pipelines.core.config import Answers, Evolved, Instructions, LocalTeacher
 from pipelines.core.recipe import (
     AnyRecipe,
+    Compare,
     DataRecipe,
     Distil,
     Montessori,
@@ -19,7 +20,8 @@ from pipelines.core.recipe import (
     signal_teachers,
 )
 from pipelines.generate.prompts import InstructionPrompt
-from pipelines.runs import round_estimates
+from pipelines.runs import judged_estimates, round_estimates
+from pipelines.runs.share import Share
 
 # FLOP/s that a GPU of the H100's kind keeps up: writing is bound by memory, so it is far below its peak of 989e12.
 WRITING, TRAINING = 100e12, 350e12
@@ -27,16 +29,6 @@ FORMULA = (
     f"2 FLOP per parameter and token written or scored, at {WRITING / 1e12:.0f} TFLOP/s a GPU; 6 per token trained on, "
     f"at {TRAINING / 1e12:.0f}; reading prompts is not counted, nor what APIs write"
 )
-
-
-@dataclass(frozen=True)
-class Share:
-    """What one step asks of one teacher, at most."""
-
-    step: str
-    teacher: str
-    rows: int
-    tokens: int
 
 
 def shares(recipe: AnyRecipe, seeds: int) -> list[Share]:
@@ -48,6 +40,8 @@ def shares(recipe: AnyRecipe, seeds: int) -> list[Share]:
         ]
     if isinstance(recipe, Tune):
         return []
+    if isinstance(recipe, Compare):
+        return judged_estimates.shares(recipe)
     if isinstance(recipe, Montessori):
         return _of_every_teacher(recipe)
     train = seeds - recipe.seeds.held_out

@@ -6,7 +6,7 @@ Knows which stages hold them. Measures nothing; how they are shown is in `pipeli
 from itertools import islice
 
 from pipelines.core.parts import dropped_of, rows_of
-from pipelines.core.recipe import AnyRecipe, StudentRecipe, TinyLLM, Tune
+from pipelines.core.recipe import AnyRecipe, Compare, StudentRecipe, TinyLLM, Tune
 from pipelines.core.records import Answer, EvalAnswer, Instruction, Question, Rationale, TrainExample
 from pipelines.core.stage import Done
 from pipelines.report import data
@@ -43,6 +43,8 @@ def rows(recipe: AnyRecipe, done: dict[str, Done]) -> tuple[data.DataRow, ...]:
             return _given(recipe, done)
         case TinyLLM():
             return _explained(done)
+        case Compare():
+            return ()  # the answers that were judged are shown with their verdicts
         case _:
             return _examples(done, isinstance(recipe, StudentRecipe))
 

@@ -8,18 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipelines.core import runner
-from pipelines.core.config import Evolved, FakeTeacher, Given, HTTPTeacher, OwnAnswers, RecordedTeacher, VLLMTeacher
+from pipelines.core.config import Evolved, Given, OwnAnswers
 from pipelines.core.errors import UserError
 from pipelines.core.hashing import canonical
 from pipelines.core.parts import rows_of
-from pipelines.core.recipe import DataRecipe, Montessori, Recipe, TinyLLM, Tune
+from pipelines.core.recipe import Compare, DataRecipe, Montessori, TinyLLM, Tune
 from pipelines.core.records import Answer, Conversation, Instruction
 from pipelines.core.stage import Done
 from pipelines.core.storage import Folder
 from pipelines.formats import ExportFormat, card, folder, write
 from pipelines.formats.card import Provenance, Step
-from pipelines.runs import api, written
-from pipelines.runs.reporting import versions
+from pipelines.runs import api, judged_export, who, written
 from pipelines.train import choices, given_data
 
 
@@ -49,7 +48,7 @@ def _of_import(path: str) -> Taken:
         filters=(),
         steps=[Step("import", manifest["rows"], manifest["dropped"])],
         lineage="The source's own: columns that the format does not know are kept in `extra`.",
-        written_with=_program(),
+        written_with=who.program(),
     )
     return provenance, manifest["rows"], conversations
 
@@ -61,6 +60,8 @@ def _of_run(name: str, runs: str, overrides: Sequence[str]) -> Taken:
     done = {p.stage.name: p.done for p in runner.plan(stages, Folder(runs)) if p.done is not None}
     if isinstance(recipe, Tune):
         return _of_tuned(recipe, run_folder.name, done)
+    if isinstance(recipe, Compare):
+        return judged_export.taken(recipe, run_folder.name, done)
     if isinstance(recipe, TinyLLM):
         return _of_explained(recipe, run_folder.name, done)
     of = f"_{recipe.rounds.count}" if isinstance(recipe, Montessori) else ""
@@ -88,7 +89,7 @@ def _of_tuned(recipe: Tune, run: str, done: Mapping[str, Done]) -> Taken:
         filters=[f"Rows of more than {recipe.student.train.max_length} tokens: {recipe.student.learn.too_long}."],
         steps=[Step("examples", examples.manifest["rows"], examples.manifest["dropped"])],
         lineage="The sources' own: columns that their format does not know are kept in `extra`.",
-        written_with=_program(),
+        written_with=who.program(),
     )
     return provenance, examples.manifest["rows"], conversations
 
@@ -100,7 +101,7 @@ def _of_explained(recipe: TinyLLM, run: str, done: Mapping[str, Done]) -> Taken:
     config, steps = recipe.rationales, written.steps(done)
     provenance = Provenance(
         name=run,
-        teachers=[_teacher(recipe, source.teacher) for source in recipe.asked.values()],
+        teachers=[who.teacher(recipe, source.teacher) for source in recipe.asked.values()],
         made=[
             f"Recipe `{recipe.name}` (method {recipe.method}, seed {recipe.seed}), run `{run}`; the questions that are "
             "kept for testing are not here.",
@@ -111,7 +112,7 @@ def _of_explained(recipe: TinyLLM, run: str, done: Mapping[str, Done]) -> Taken:
         steps=[Step(name, done[name].manifest["rows"], done[name].manifest["dropped"]) for name in steps],
         lineage="`extra` holds `question_id`, `answer_id` (the question's or its rationale's) and the `component` of "
         f"the loss. `tutelage trace ANSWER_ID` follows a row of `{run}` back.",
-        written_with=_program(),
+        written_with=who.program(),
     )
     return provenance, done["examples"].manifest["rows"], choices.trained_on(config, done)
 
@@ -138,7 +139,7 @@ def _answered(done: Mapping[str, Done], of: str) -> Iterator[Conversation]:
 def _run_provenance(recipe: DataRecipe, run: str, done: Mapping[str, Done], of: str) -> Provenance:
     return Provenance(
         name=run,
-        teachers=[_teacher(recipe, name) for name in _writers(recipe)],
+        teachers=[who.teacher(recipe, name) for name in _writers(recipe)],
         made=[
             f"Recipe `{recipe.name}` (method {recipe.method}, seed {recipe.seed}), run `{run}`.",
             f"Seed tasks: `{recipe.seeds.tasks}`; {recipe.seeds.held_out} of them are held out and are not here.",
@@ -159,7 +160,7 @@ def _run_provenance(recipe: DataRecipe, run: str, done: Mapping[str, Done], of: 
         lineage="Seed, instruction, answer: `extra` holds `answer_id`, `instruction_id`, and in `parents` the ids of "
         "the instructions that the teacher was shown or made it of (none for a seed). "
         f"`tutelage trace ANSWER_ID` follows a row of `{run}` back to its seeds.",
-        written_with=_program(),
+        written_with=who.program(),
     )
 
 
@@ -217,19 +218,3 @@ def _instruction_filters(recipe: DataRecipe) -> list[str]:
         apart = f"at most {settings.max_rouge_l_with_parent} with the task it was made of"
         return [f"{limits}ROUGE-L at most {settings.max_rouge_l} with the held-out tasks, {apart}."]
     return [f"{limits}ROUGE-L at most {settings.max_rouge_l} with every other one and with the held-out tasks."]
-
-
-def _teacher(recipe: Recipe, name: str) -> str:
-    match recipe.teachers[name]:
-        case FakeTeacher():
-            return f"`{name}`: a fake one, whose text means nothing"
-        case RecordedTeacher() as teacher:
-            return f"`{name}`: recorded in {', '.join(teacher.files)}"
-        case HTTPTeacher() as teacher:
-            return f"`{name}`: {teacher.model} at {teacher.base_url}"
-        case VLLMTeacher() as teacher:
-            return f"`{name}`: {teacher.model}"
-
-
-def _program() -> str:
-    return f"tutelage {versions().get('tutelage', '(not installed)')}"

@@ -12,18 +12,23 @@ from pipelines.core.errors import UserError
 from pipelines.core.parts import dropped_of, rows_of
 from pipelines.core.records import (
     Answer,
+    AnswerLikelihood,
     ChoiceAnswer,
     Completion,
     EvalAnswer,
     HeldOutLoss,
     Influence,
     Instruction,
+    OpenQuestion,
     Preference,
     Question,
     Rationale,
     RationaleTask,
+    Score,
     SoftTargets,
+    Talk,
     TrainExample,
+    Verdict,
 )
 from pipelines.core.storage import Folder
 from pipelines.generate.ledger import SHARED
@@ -36,13 +41,16 @@ _KINDS: dict[str, type[Any]] = {
     "rationale_tasks": RationaleTask, "rationales": Rationale, "accuracy": ChoiceAnswer,
     "new_tasks": Instruction, "warm_rows": TrainExample, "probe_rows": TrainExample, "reference": TrainExample,
     "held_out_answers": TrainExample, "budget": TrainExample, "influence": Influence, "preferences": Preference,
-    "pairs": TrainExample, "pair_losses": HeldOutLoss,
+    "pairs": TrainExample, "pair_losses": HeldOutLoss, "open_questions": OpenQuestion, "talks": Talk,
+    "second_talks": Talk, "verdicts": Verdict, "scores": Score, "likelihoods": AnswerLikelihood,
+    "judge_check": Verdict, "check_likelihood": Verdict, "judge_check_single": Score,
 }  # fmt: skip
 _PARENTS = (
-    "answer_id", "example_id", "instruction_id", "question_id", "row_id", "chosen_id", "rejected_id", "group",
-    "completion_id", "parents", "shown",
+    "talk_id", "talk_ids", "answer_id", "example_id", "instruction_id", "question_id", "row_id", "chosen_id",
+    "rejected_id", "group", "completion_id", "parents", "shown", "completion_ids",
 )  # fmt: skip
-_PER_TEACHER = ("soft_targets", "rationales")  # stages that are called `STAGE_NAME`
+# Stages that are called `STAGE_NAME`.
+_PER_TEACHER = ("soft_targets", "rationales", "talks", "second_talks", "verdicts", "scores", "likelihoods")
 MAX_LINES = 200
 Known = dict[str, list[tuple[str, Any]]]  # id -> (folder, row); a task that several stages hand on is in all of them
 

@@ -6,22 +6,15 @@ names the recipe's key and what to do.
 
 import asyncio
 import shutil
-from collections.abc import Iterator
-from typing import Any
 
 from cluster.models import Model
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import (
     SEED_ANSWERS,
     Answers,
-    Engine,
-    Evolved,
     FakeTeacher,
-    Given,
     GivenStudent,
     HTTPTeacher,
-    Instructions,
-    OwnAnswers,
     PrunedStudent,
     RecordedTeacher,
     Sampling,
@@ -30,6 +23,7 @@ from pipelines.core.config import (
 from pipelines.core.errors import UserError
 from pipelines.core.recipe import (
     AnyRecipe,
+    Compare,
     DataRecipe,
     Distil,
     Montessori,
@@ -40,9 +34,9 @@ from pipelines.core.recipe import (
     signal_teachers,
 )
 from pipelines.generate import questions, seeds
-from pipelines.generate.prompts import InstructionPrompt, Prompt
 from pipelines.generate.teacher import Request, RequestFailed, score_request
-from pipelines.runs import encoder_decoder, estimates, sizes, trainings
+from pipelines.judge import questions as open_questions
+from pipelines.runs import asked, encoder_decoder, estimates, sizes, trainings
 from pipelines.train import given_data, track
 from serving.api import Api
 from serving.client import address
@@ -101,6 +95,8 @@ def _tasks(recipe: AnyRecipe) -> int:
         case Tune():
             halves = given_data.split_sources(recipe.data, recipe.seed)
             return sum(len(rows) for rows, _ in halves["train"].values())
+        case Compare():
+            return len(open_questions.drawn(recipe.questions, recipe.seed)[0])
         case TinyLLM():
             return len(questions.drawn(recipe.data, recipe.seed)[0]["train"])
         case _:
@@ -156,7 +152,7 @@ def _reach_teacher(name: str, recipe: AnyRecipe, faculty: ClusterFaculty) -> str
             return f"recorded, {faculty.record(name).words()}"
         case FakeTeacher() | VLLMTeacher():
             folder = faculty.model(name).folder()
-            if any(teacher == name and is_chat for _, teacher, is_chat in _asked(recipe)):
+            if any(teacher == name and is_chat for _, teacher, is_chat in asked.forms(recipe)):
                 ChatTokenizer(str(folder)).prompt_ids("Hello")  # the chat template answers
             return str(folder)
 
@@ -189,7 +185,7 @@ def _scored(name: str, spec: HTTPTeacher, recipe: AnyRecipe) -> int:
 
 def _check_prompts(recipe: AnyRecipe) -> None:
     """An API takes users' turns or documents, not both (vLLM's token ids are either)."""
-    for where, name, is_chat in _asked(recipe):
+    for where, name, is_chat in asked.forms(recipe):
         spec = recipe.teachers[name]
         if isinstance(spec, HTTPTeacher) and spec.api == ("completions" if is_chat else "chat"):
             wants = "a user's turn: `api: chat`" if is_chat else "a document to go on with: `api: completions`"
@@ -197,30 +193,6 @@ def _check_prompts(recipe: AnyRecipe) -> None:
                 f"{where}: what teachers.{name} is asked is {wants}, and its api is {spec.api!r} "
                 "(instructions.prompt: tagged asks in users' turns, numbered in documents)"
             )
-
-
-def _asked(recipe: AnyRecipe) -> Iterator[tuple[str, str, bool]]:
-    """(key, teacher, whether it is asked in users' turns, not in documents to go on with)."""
-    if isinstance(recipe, TinyLLM):
-        for name, source in recipe.asked.items():
-            key = f"rationales.sources.{name}.prompt"
-            yield key, source.teacher, Prompt.load(source.prompt, key, ["task"]).is_chat
-    if not isinstance(recipe, DataRecipe):
-        return
-    config, instances = recipe.instructions, recipe.instances
-    if isinstance(config, Instructions):
-        yield "instructions.prompt", config.teacher, InstructionPrompt.load(config.prompt).is_chat
-    if isinstance(config, Evolved):
-        for way in config.ways:
-            yield "instructions.ways", config.teacher, Prompt.load(way, "instructions.ways", ["task"]).is_chat
-    if instances is not None:
-        for name in ("task_type_prompt", "input_first_prompt", "output_first_prompt"):
-            key = f"instances.{name}"
-            yield key, instances.teacher, Prompt.load(getattr(instances, name), key, ["task"]).is_chat
-    if isinstance(recipe.answers, Answers):
-        yield "answers.teacher", recipe.answers.teacher, True
-    if isinstance(recipe, Distil):
-        yield "evaluate.teacher", recipe.evaluate.teacher, True
 
 
 def _check_template(recipe: StudentRecipe, faculty: ClusterFaculty) -> None:
@@ -243,29 +215,12 @@ def _check_layers(recipe: StudentRecipe, faculty: ClusterFaculty) -> None:
 
 
 def _check_windows(recipe: AnyRecipe) -> None:
-    for where, sampling, whose, engine in _asked_of_engines(recipe):
+    for where, sampling, whose, engine in asked.of_engines(recipe):
         if sampling.max_tokens >= engine.max_model_len:
             raise UserError(
                 f"{where}.sampling.max_tokens ({sampling.max_tokens}) leaves no room for a prompt in "
                 f"{whose}.engine.max_model_len ({engine.max_model_len})"
             )
-
-
-def _asked_of_engines(recipe: AnyRecipe) -> Iterator[tuple[str, Sampling, str, Engine]]:
-    """(key of a section, its sampling, key of who is asked, the engine that must hold prompt and answer)."""
-    sections: dict[str, Any] = {}
-    if isinstance(recipe, DataRecipe):
-        sections = {"instructions": recipe.instructions, "instances": recipe.instances, "answers": recipe.answers}
-    if isinstance(recipe, TinyLLM):
-        sections = {f"rationales.sources.{name}": source for name, source in recipe.asked.items()}
-    for where, section in sections.items():
-        if section is None or isinstance(section, Given | OwnAnswers):
-            continue
-        spec = recipe.teachers[section.teacher]
-        if isinstance(spec, VLLMTeacher):
-            yield where, section.sampling, f"teachers.{section.teacher}", spec.engine
-    if isinstance(recipe, Distil) and (config := recipe.student.on_policy):
-        yield "student.on_policy", config.sampling, "student", recipe.student.engine
 
 
 def _check_token_maps(recipe: StudentRecipe, faculty: ClusterFaculty) -> None:

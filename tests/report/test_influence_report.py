@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pipelines.report import charts
+from pipelines.report.charts.pieces import DIAMOND
 from pipelines.report.data import (
     Difference,
     InfluenceRound,
@@ -74,7 +75,7 @@ def test_zero_is_on_the_scale_where_every_row_helped() -> None:
 def test_a_student_keeps_its_mark_whoever_taught_it() -> None:
     found = dict.fromkeys(("student before", "student of main", "student of main after round 1"), Interval(2, 1, 3))
     svg = charts.interval_dots("NLL", found, "lower")
-    assert svg.count(charts._DIAMOND) == 0
+    assert svg.count(DIAMOND) == 0
     assert svg.count('fill="var(--paper') == 1
     assert "student of main after round 1</text>" in svg
 

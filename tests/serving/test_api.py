@@ -86,6 +86,15 @@ def test_a_turn_is_asked_and_its_answer_says_what_it_cost(server: ApiServer) -> 
     assert 0 < said.seconds < 5
 
 
+def test_a_conversation_is_asked_turn_by_turn(server: ApiServer) -> None:
+    request = write_request(TEACHER, "And why?", SAMPLING, earlier=["Hello.", "Good day."])
+    write(address(server), request)
+    assert server.asked[0].body["messages"] == [
+        {"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Good day."},
+        {"role": "user", "content": "And why?"},
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "trouble",
     [Wire(429), Wire(404), Wire(408), Wire(409), Wire(500), Wire(503), MALFORMED, EMPTY, TRUNCATED, HUNG_UP, HANGING,

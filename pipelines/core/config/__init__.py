@@ -29,6 +29,16 @@ from pipelines.core.config.evaluation import (
     Bootstrap,
     Evaluate,
 )
+from pipelines.core.config.judging import (
+    AnyJudge,
+    AskedJudge,
+    ComparedAnswers,
+    JudgeCheck,
+    JudgeKind,
+    Judging,
+    LikelihoodJudge,
+    OpenQuestions,
+)
 from pipelines.core.config.montessori import Compared, Rounds, TeacherTrain, WarmTrain, WarmUp
 from pipelines.core.config.preferences import Preferences
 from pipelines.core.config.probing import SEED_ANSWERS, Normalise, Probe, Probing, SelfCheck
@@ -81,10 +91,13 @@ __all__ = [
     "Answers",
     "AnyAnswers",
     "AnyInstructions",
+    "AnyJudge",
     "AnyRationales",
     "Asked",
+    "AskedJudge",
     "Bootstrap",
     "Compared",
+    "ComparedAnswers",
     "Data",
     "Engine",
     "Evaluate",
@@ -98,12 +111,17 @@ __all__ = [
     "InContext",
     "Instances",
     "Instructions",
+    "JudgeCheck",
+    "JudgeKind",
+    "Judging",
     "Learn",
+    "LikelihoodJudge",
     "LoRA",
     "LocalTeacher",
     "Method",
     "Normalise",
     "OnPolicy",
+    "OpenQuestions",
     "OwnAnswers",
     "Pool",
     "Precision",

@@ -9,18 +9,20 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter
 
 from pipelines.core.recipe.base import STUDENT, DataRecipe, Recipe, signal_teachers
+from pipelines.core.recipe.compare import Compare
 from pipelines.core.recipe.distil import Distil, Generate
 from pipelines.core.recipe.montessori import Montessori
 from pipelines.core.recipe.tinyllm import TinyLLM
 from pipelines.core.recipe.tune import Tune
 
 StudentRecipe = Distil | Montessori | TinyLLM | Tune
-AnyRecipe = Distil | Generate | Montessori | TinyLLM | Tune
+AnyRecipe = Compare | Distil | Generate | Montessori | TinyLLM | Tune
 _READER: TypeAdapter[AnyRecipe] = TypeAdapter(Annotated[AnyRecipe, Field(discriminator="method")])
 
 __all__ = [
     "STUDENT",
     "AnyRecipe",
+    "Compare",
     "DataRecipe",
     "Distil",
     "Generate",

@@ -5,6 +5,7 @@ An `id` hashes the record's content (`hashing.key_of`), so the same content has 
 """
 
 from pipelines.core.records.choices import ChoiceAnswer, Part, Question, Rationale, RationaleTask
+from pipelines.core.records.judged import AnswerLikelihood, OpenQuestion, Pair, Said, Score, Side, Talk, Verdict
 from pipelines.core.records.learning import Preference, SoftTargets, TrainExample
 from pipelines.core.records.measured import EvalAnswer, HeldOutLoss, Influence, InfluenceMethod
 from pipelines.core.records.writing import (
@@ -32,12 +33,19 @@ Record = (
     | Rationale
     | ChoiceAnswer
     | Preference
+    | OpenQuestion
+    | Talk
+    | Pair
+    | Verdict
+    | Score
+    | AnswerLikelihood
     | Conversation
     | Dropped
 )
 
 __all__ = [
     "Answer",
+    "AnswerLikelihood",
     "ChoiceAnswer",
     "Completion",
     "Conversation",
@@ -48,14 +56,21 @@ __all__ = [
     "InfluenceMethod",
     "Instruction",
     "Message",
+    "OpenQuestion",
+    "Pair",
     "Part",
     "Preference",
     "Question",
     "Rationale",
     "RationaleTask",
     "Record",
+    "Said",
+    "Score",
+    "Side",
     "SoftTargets",
     "Split",
+    "Talk",
     "TaskType",
     "TrainExample",
+    "Verdict",
 ]

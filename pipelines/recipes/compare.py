@@ -1,0 +1,82 @@
+"""The method `compare`: models answer the same questions, and a judge that has shown what it can says which are better.
+
+Knows which stage feeds which, and which settings enter each stage's key. Builds inert stages; starts nothing.
+
+    judge_check (and judge_check_single) ─► judge_fit
+    questions ─► answers_MODEL (─► second_answers_MODEL) ─┬─► verdicts_pairwise_MODEL, with the baseline's
+                                                          └─► verdicts_single_MODEL
+
+The judge comes first: one that is not fit ends the run before anybody has answered. A judge by likelihood has
+`likelihoods_MODEL` before its verdicts.
+"""
+
+from functools import partial
+
+from pipelines.core.config import AskedJudge, LikelihoodJudge
+from pipelines.core.recipe import Compare
+from pipelines.core.stage import Outcome, Stage, StageRun
+from pipelines.generate.faculty import run_rows
+from pipelines.judge import difficulty, questions
+from pipelines.judge.talking import FirstWork, SecondWork
+from pipelines.recipes.judging import AskedStages, fit
+from pipelines.recipes.judging_by_likelihood import LikelihoodStages
+from serving.faculty import ClusterFaculty
+
+
+def stages(recipe: Compare, faculty: ClusterFaculty) -> list[Stage]:
+    """The whole run, in order. UserError for a file or model that is not there."""
+    if recipe.judge.difficulty:
+        difficulty.read(recipe.judge.difficulty, questions.drawn(recipe.questions, recipe.seed)[0])
+    own, judge = _Builder(recipe, faculty), _judge(recipe, faculty)
+    checks = judge.checks()
+    asked = own.questions()
+    answered = {model: own.answers(model, asked) for model in recipe.answers.models}
+    talks = {model: made[-1] for model, made in answered.items()}
+    answers = [stage for made in answered.values() for stage in made]
+    return [*checks, fit(recipe.judge, checks), asked, *answers, *judge.verdicts(talks)]
+
+
+def _judge(recipe: Compare, faculty: ClusterFaculty) -> AskedStages | LikelihoodStages:
+    match recipe.judge:
+        case AskedJudge() as config:
+            return AskedStages(recipe, config, faculty)
+        case LikelihoodJudge() as config:
+            return LikelihoodStages(recipe, config, faculty)
+
+
+class _Builder:
+    """The questions, and how each model answers them."""
+
+    def __init__(self, recipe: Compare, faculty: ClusterFaculty) -> None:
+        self._recipe, self._faculty = recipe, faculty
+
+    def questions(self) -> Stage:
+        config, seed = self._recipe.questions, self._recipe.seed
+        content = {"content": questions.content_key(config), "limit": config.limit, "seed": seed}
+        return Stage(questions.STAGE, 1, content, {}, partial(questions.run, config, seed), kind="open_questions")
+
+    def answers(self, model: str, asked: Stage) -> list[Stage]:
+        """One model's answers: the first turn, and the second where any question has one."""
+        sampling = self._recipe.answers.sampling
+        content = {
+            "model": model,
+            "sampling": sampling.model_dump(mode="json"),
+            "teacher": self._faculty.identity(model).digest,
+        }
+
+        def run(name: str, work: type[FirstWork] | type[SecondWork], stage: StageRun) -> Outcome:
+            made = work(name, sampling, self._faculty.identity(model))
+            return run_rows(made, self._faculty, model, name, stage.inputs["source"].folder, stage)
+
+        def turn(name: str, work: type[FirstWork] | type[SecondWork], source: Stage, kind: str) -> Stage:
+            estimate = f"one each, up to {sampling.max_tokens} tokens"
+            return Stage(name, 1, content, {"source": source}, partial(run, name, work), estimate, f"{kind}_{model}")
+
+        first = turn(f"answers_{model}", FirstWork, asked, "talks")
+        if not self._has_second_turns():
+            return [first]
+        return [first, turn(f"second_answers_{model}", SecondWork, first, "second_talks")]
+
+    def _has_second_turns(self) -> bool:
+        config, seed = self._recipe.questions, self._recipe.seed
+        return any(len(question.turns) > 1 for question in questions.drawn(config, seed)[0])
