@@ -35,7 +35,7 @@ def _last_mark(reply: str, finish_reason: str) -> str:
     lines = reply.strip().splitlines()
     if not lines or finish_reason == CUT_OFF:
         return ""
-    marks = list(_MARK.finditer(lines[-1]))
-    if len(marks) != 1 or not _END.fullmatch(lines[-1][marks[0].end() :]):
+    mark = _MARK.search(lines[-1])
+    if mark is None or not _END.fullmatch(lines[-1][mark.end() :]):
         return ""
-    return marks[0][1].strip()
+    return mark[1].strip()
