@@ -19,6 +19,7 @@ from pipelines.recipes import generate
 from pipelines.report.markdown import markdown
 from pipelines.report.page import html
 from pipelines.runs import api, reporting, serve
+from serving.door import Door
 
 if TYPE_CHECKING:
     from tests.conftest import FakeFaculty
@@ -117,7 +118,7 @@ def test_plan_knows_the_method_and_serve_has_nothing_to_serve(data: dict[str, An
     assert [row.stage.name for row in planned.stages] == ["seeds", "instructions", "answers"]
     assert "note: A trial." in planned.facts
     with pytest.raises(UserError, match="'generate', which trains no student"):
-        serve.serve(recipe, [row.stage for row in planned.stages], runs.uri, None, None, print)
+        serve.serve(recipe, [row.stage for row in planned.stages], runs.uri, None, None, Door(), print)
 
 
 def test_own_answers_need_tasks_that_bring_them(data: dict[str, Any], make_faculty: MakeFaculty) -> None:
