@@ -68,8 +68,11 @@ def test_every_row_is_scored_or_dropped_and_the_estimate_is_checked(score: Any, 
     exact, estimated = score(tmp_path / "exact.jsonl", "exact"), score(tmp_path / "first.jsonl", "first_order")
     assert exact.scored == estimated.scored == 12
     assert exact.dropped == {"empty": 1, "not a row": 1, "too long": 1}
-    assert exact.told == ["reference: 8 rows"]
-    assert "12 rows measured both ways: Spearman" in estimated.told[1]
+    assert [words.rsplit(" ", 1)[0] for words in exact.told] == [
+        "reference: 8",
+        "Spearman correlation with the rows' own loss:",
+    ]
+    assert "12 rows measured both ways: Spearman" in estimated.told[2]
     one, other = lines(tmp_path / "exact.jsonl"), lines(tmp_path / "first.jsonl")
     for id in (f"mine {n}" for n in range(12)):
         assert one[id]["influence"] == pytest.approx(one[id]["null_step"] - one[id]["after"], abs=1e-9)
