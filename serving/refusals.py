@@ -18,7 +18,7 @@ class Refused(Exception):
 
     def __init__(self, status: int, words: str, code: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(words)
-        self.status, self.words, self.code, self.headers = status, words, code, headers
+        self.status, self.code, self.headers = status, code, headers
 
 
 def refusal(status: int, words: str, code: str | None = None, headers: Mapping[str, str] | None = None) -> JSONResponse:
