@@ -1,17 +1,58 @@
-"""A model and its LoRA adapter become one plain model, once.
+"""LoRA adapters: one that becomes a plain model with the model that it adapts, and one that is served beside it.
 
-Knows PEFT's folders. Merged weights can be run, served, scored and pruned like any model's, so that nothing else has to
-know of adapters. An adapter over quantised weights cannot be merged.
+Knows PEFT's folders. Merged weights can be run, served, scored and pruned like any model's, so that recipes' teachers
+and students are of that kind. An adapter over quantised weights cannot be merged. One that is served takes next to no
+memory, and its engine can hold many.
 """
 
 import json
+import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.cache import made_once
+from cluster.tensors import shapes
 from pipelines.core.errors import UserError
 
 CONFIG = "adapter_config.json"
+LARGEST_RANK = 512  # that vLLM has kernels for
+_MATRIX = re.compile(r"base_model\.model\.(?P<layer>.+)\.lora_(?P<side>[AB])\.weight\Z")
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter that a model's engine holds beside it."""
+
+    name: str  # as a client names the model that it makes
+    folder: Path
+    rank: int
+
+
+def beside(name: str, folder: Path, model: Path, where: str) -> Adapter:
+    """An adapter of this model. UserError, naming the setting `where`, where vLLM could not hold the two together."""
+    content(folder, where)
+    config = json.loads((folder / CONFIG).read_text())
+    rank = max([config["r"], *(config.get("rank_pattern") or {}).values()])
+    wrong = "DoRA" if config.get("use_dora") else "biases" if config.get("bias", "none") != "none" else None
+    if wrong or rank > LARGEST_RANK:
+        raise UserError(f"{where}: {folder} has {wrong or f'rank {rank}'}, which vLLM cannot serve; merge it instead")
+    if strange := _strange(folder, shapes(model)):
+        raise UserError(f"{where}: {folder} is no adapter of the model in {model}, which has no place for {strange}")
+    return Adapter(name, folder.resolve(), rank)
+
+
+def _strange(adapter: Path, base: dict[str, tuple[int, ...]]) -> str | None:
+    """A tensor that fits nothing in the model: A is [rank, in], B [out, rank], the weight beside them [out, in]."""
+    for name, shape in shapes(adapter).items():
+        matrix = _MATRIX.match(name)
+        weight = base.get(f"{matrix['layer']}.weight", ()) if matrix else ()
+        fits = (
+            matrix and len(weight) == 2 and (shape[1] == weight[1] if matrix["side"] == "A" else shape[0] == weight[0])
+        )
+        if not fits:
+            return name
+    return None
 
 
 def content(adapter: Path, where: str) -> list[Path]:

@@ -3,15 +3,18 @@
 Knows vLLM's and Ray Serve LLM's settings on CPU and GPU. Does not know what the engine will be asked.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.adapters import LARGEST_RANK, Adapter
 from cluster.placement import Bundle
 from cluster.session import Session
 from pipelines.core.config import Engine
 
 MAX_LOGPROBS = 1024  # what a request may ask for; vLLM refuses more than 20 unless told
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, LARGEST_RANK)  # for which vLLM has kernels
 
 
 @dataclass(frozen=True)
@@ -64,19 +67,47 @@ def setup(folder: Path, engine: Engine, session: Session) -> EngineSetup:
     return EngineSetup(args, env, ({"CPU": 1},))
 
 
-def serve_config(model_name: str, replica: EngineSetup, max_replicas: int = 1) -> dict[str, Any]:
-    """The fields of a `ray.serve.llm.LLMConfig` for one served model."""
+@dataclass(frozen=True)
+class Replicas:
+    """How many engines Serve keeps of one model. With a `min` of 0 the first request starts one, and waits for it."""
+
+    min: int = 1
+    max: int = 1
+
+
+ONE = Replicas()
+
+
+def serve_config(
+    model_name: str, replica: EngineSetup, replicas: Replicas = ONE, adapters: Sequence[Adapter] = ()
+) -> dict[str, Any]:
+    """The fields of a `ray.serve.llm.LLMConfig` for one served model, and the adapters that its engines hold too."""
     # Ray Serve LLM names the model itself, and on CPU insists on a worker process of its own.
     set_by_serve = ("model", "distributed_executor_backend")
     kwargs = {name: value for name, value in replica.args.items() if name not in set_by_serve}
+    at_once = replica.args["max_num_seqs"]
     return {
         "model_loading_config": {"model_id": model_name, "model_source": replica.args["model"]},
         "placement_group_config": {"bundles": [dict(bundle) for bundle in replica.bundles]},
         "deployment_config": {
-            "autoscaling_config": {"min_replicas": 1, "max_replicas": max_replicas},
-            "max_ongoing_requests": 4 * replica.args["max_num_seqs"],
+            # An engine writes many answers at once, and only then is one more of it any use.
+            "autoscaling_config": {
+                "min_replicas": replicas.min,
+                "max_replicas": replicas.max,
+                "target_ongoing_requests": at_once,
+            },
+            "max_ongoing_requests": 4 * at_once,
         },
-        "engine_kwargs": kwargs,
+        "engine_kwargs": kwargs | (_lora(adapters) if adapters else {}),
         "runtime_env": {"env_vars": replica.env},
         "log_engine_metrics": False,
+    }
+
+
+def _lora(adapters: Sequence[Adapter]) -> dict[str, Any]:
+    return {
+        "enable_lora": True,
+        "max_loras": len(adapters),
+        "max_lora_rank": next(rank for rank in LORA_RANKS if rank >= max(a.rank for a in adapters)),
+        "lora_modules": [{"name": adapter.name, "path": str(adapter.folder)} for adapter in adapters],
     }

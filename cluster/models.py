@@ -14,6 +14,7 @@ from typing import Any
 
 from cluster import adapters, embedded
 from cluster.cache import cache_root, model_folder
+from cluster.tensors import shapes
 from pipelines.core.errors import UserError
 from pipelines.core.hashing import file_digest, key_of
 
@@ -99,12 +100,7 @@ def resolve_tokenizer(ref: str, where: str) -> Model:
 
 def parameter_count(folder: Path) -> int:
     """Weights in a model folder, from the headers of its safetensors files (tied ones are stored once)."""
-    total = 0
-    for file in folder.glob("*.safetensors"):
-        with file.open("rb") as handle:
-            header = json.loads(handle.read(int.from_bytes(handle.read(8), "little")))
-        total += sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
-    return total
+    return sum(math.prod(shape) for shape in shapes(folder).values())
 
 
 def _from_hub(repo: str, commit: str, files: tuple[str, ...] | None) -> Path:

@@ -45,11 +45,18 @@ def session(address: str | None = None) -> Iterator[Session]:
     # What raylets report (slow starts, lost workers) is in the session's logs; `log_to_driver` does not cover it.
     ray._private.worker._worker_logs_enabled = False
     try:
-        node = ray._private.worker.global_worker.node
-        gpus = int(ray.cluster_resources().get("GPU", 0))
-        yield Session(ray.get_runtime_context().gcs_address, Path(node.get_logs_dir_path()), gpus, os.cpu_count() or 1)
+        yield joined()
     finally:
         ray.shutdown()
+
+
+def joined() -> Session:
+    """The session that this process is in already: as a driver, or as a part of what one has started."""
+    import ray
+
+    logs = ray._private.worker.global_worker.node.get_logs_dir_path()
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    return Session(ray.get_runtime_context().gcs_address, Path(logs), gpus, os.cpu_count() or 1)
 
 
 def _start_here() -> None:

@@ -24,8 +24,9 @@ from pipelines.generate.teacher import Request, RequestFailed
 from pipelines.train.choices import source_of
 from serving.api import Address, Api
 from serving.choosing import Chooser, chooser
-from serving.endpoints import Endpoints, Served
+from serving.endpoints import Endpoints
 from serving.metrics import Interval, ratio_interval
+from serving.served import Served
 
 STAGE = "accuracy"
 SHARD_ROWS = 64

@@ -16,8 +16,8 @@ from pipelines.generate.teacher import Request, RequestFailed
 from pipelines.train.examples import of_conversation
 from serving.api import Api
 from serving.client import COMPLETIONS, ServedModel
-from serving.endpoints import Served
 from serving.examinees import Writer
+from serving.served import Served
 
 LIKELIHOODS = "likelihoods"
 

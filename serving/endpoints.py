@@ -10,28 +10,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from cluster.engines import serve_config, setup
 from cluster.session import Session, quiet_logs
-from pipelines.core.chat import ChatTokenizer
-from pipelines.core.config import Engine
 from pipelines.core.errors import UserError
 from pipelines.core.hashing import key_of
 from serving.door import HOST, Door
+from serving.holding import holding
+from serving.served import Served
 
 DEFAULT_PORT = 8123
-
-
-@dataclass(frozen=True)
-class Served:
-    """One model behind an address."""
-
-    name: str  # as a client names it
-    folder: Path
-    digest: str
-    engine: Engine
+QUIET = {"log_level": "WARNING", "enable_access_log": False}
 
 
 @dataclass
@@ -57,8 +46,7 @@ class Endpoints:
         A path of its own tells an application from others behind the same port, and none can be asked in its place.
         `at_root` has it at the port's own `/v1`: what a person types.
         """
-        meaning = [[m.name, m.digest, m.engine.model_dump(mode="json")] for m in models]
-        return self._start(meaning, lambda: self._application(models), at_root)
+        return self._start([m.meaning for m in models], lambda: holding(models, self.session, self.door), at_root)
 
     def up_alone(self, meaning: Sequence[Any], make: Callable[[], Any]) -> str:
         """Serve an application that holds no such model, at the port's own `/v1`; returns that base URL.
@@ -108,10 +96,7 @@ class Endpoints:
         from ray.serve.context import _get_global_client
 
         quiet_logs()
-        serve.start(
-            http_options={"host": self.door.host, "port": self.port, "request_timeout_s": 3600},
-            logging_config={"log_level": "WARNING", "enable_access_log": False},
-        )
+        serve.start(http_options=http_options(self.door, self.port), logging_config=QUIET)
         quiet_logs()
         listens = _get_global_client().http_config  # Serve has no public word for it
         if (listens.host, listens.port) != (self.door.host, self.port):
@@ -121,18 +106,10 @@ class Endpoints:
             )
         self._http_up = True
 
-    def _application(self, models: list[Served]) -> Any:
-        """Engines behind one ingress; an encoder-decoder, which is none for vLLM, has an application of its own."""
-        if any(ChatTokenizer(str(m.folder)).is_encoder_decoder for m in models):
-            from serving import encoder_decoder
 
-            assert len(models) == 1, f"an encoder-decoder is served alone, not as one of {[m.name for m in models]}"
-            (model,) = models
-            return encoder_decoder.application(model.name, model.folder, model.engine, self.session, self.door)
-        from serving.front import openai_app
-
-        configs = [serve_config(m.name, setup(m.folder, m.engine, self.session)) for m in models]
-        return openai_app(configs, self.door)
+def http_options(door: Door, port: int) -> dict[str, Any]:
+    """Where Serve listens, and for how long an answer may be written."""
+    return {"host": door.host, "port": port, "request_timeout_s": 3600}
 
 
 @contextmanager

@@ -28,9 +28,10 @@ from pipelines.train import held_out_loss
 from pipelines.train.examples import encode
 from serving.api import Api
 from serving.client import ServedModel
-from serving.endpoints import Endpoints, Served
+from serving.endpoints import Endpoints
 from serving.examinees import Examinee, Writer, at_endpoint
 from serving.metrics import Interval, gap_closed, ratio_interval
+from serving.served import Served
 
 STAGE = "evaluate"
 TEACHER, BEFORE, AFTER = "teacher", "student-before", "student"

@@ -18,8 +18,8 @@ from pipelines.generate.ledger import Ledger
 from pipelines.generate.teacher import Request, Teacher
 from serving.api import Address, Api
 from serving.client import HostedModel, ServedModel, address
-from serving.endpoints import Served
 from serving.faculty import ClusterFaculty
+from serving.served import Served
 
 
 class Writer(Protocol):

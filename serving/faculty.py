@@ -44,7 +44,8 @@ from pipelines.generate.work import ShardRun
 from serving.api import Address, Api
 from serving.client import HostedModel, ServedModel, address
 from serving.door import Door
-from serving.endpoints import DEFAULT_PORT, Endpoints, Served, held_port
+from serving.endpoints import DEFAULT_PORT, Endpoints, held_port
+from serving.served import Served
 
 
 @dataclass

@@ -14,11 +14,14 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from ray import serve
 
+from cluster.engines import serve_config, setup
+from cluster.session import Session
 from serving.asked import CHAT, COMPLETIONS
 from serving.counters import Counters
 from serving.door import Door
 from serving.gate import Gate
 from serving.refusals import refusal, worded
+from serving.served import Served
 
 REQUESTS_AT_ONCE = 1024
 GETS = {"/v1/models": "models", "/v1/models/{model:path}": "model_data"}
@@ -34,32 +37,38 @@ def behind_gate(cls: type, posts: Mapping[str, str], door: Door, models: Sequenc
     return serve.deployment(serve.ingress(app)(cls))
 
 
-def openai_app(configs: Sequence[Mapping[str, Any]], door: Door) -> Any:
-    """Engines of these settings (`LLMConfig`'s fields) behind the stock ingress, to be run by Serve.
+def openai_app(models: Sequence[Served], session: Session, door: Door) -> Any:
+    """Engines of these models behind the stock ingress, to be run by Serve.
 
     It scales on its own terms; one small replica is enough in front of these engines, and limits are counted in one.
     """
     from ray.llm._internal.serve.core.configs.openai_api_models import to_model_metadata
     from ray.serve.llm import LLMConfig, build_llm_deployment
 
-    engines = {config.model_id: config for config in (LLMConfig(**fields) for fields in configs)}
+    engines, cards = {}, {}
+    for model in models:
+        replica = setup(model.folder, model.engine, session)
+        config = LLMConfig(**serve_config(model.name, replica, model.replicas, model.adapters))
+        engine = build_llm_deployment(config)
+        # An adapter is one more name of its model's engine, which tells them apart by the name itself.
+        engines |= dict.fromkeys(model.names, engine)
+        cards |= {name: to_model_metadata(name, config) for name in model.names}
     ingress = serve.deployment(
         stock_ingress(door, tuple(engines)),
         num_replicas=1,
         ray_actor_options={"num_cpus": 0.1},
         max_ongoing_requests=REQUESTS_AT_ONCE,
     )
-    return ingress.bind(
-        llm_deployments={name: build_llm_deployment(config) for name, config in engines.items()},
-        model_cards={name: to_model_metadata(name, config) for name, config in engines.items()},
-    )
+    return ingress.bind(llm_deployments=engines, model_cards=cards)
 
 
 def stock_ingress(door: Door, models: Sequence[str]) -> Any:
     """The class of Ray Serve LLM's ingress, with our application in the place of its own."""
     from ray.llm._internal.serve.core.configs.openai_api_models import OpenAIHTTPException
-    from ray.serve.llm.ingress import OpenAiIngress, make_fastapi_ingress
+    from ray.serve.llm.ingress import make_fastapi_ingress
     from vllm.exceptions import VLLMClientError
+
+    from serving.ingress import Ingress
 
     app = front(door, models)
     app.add_exception_handler(OpenAIHTTPException, _of_engine)
@@ -67,7 +76,7 @@ def stock_ingress(door: Door, models: Sequence[str]) -> Any:
     app.add_exception_handler(ValueError, _of_messages)
     routes = {method: partial(FastAPI.get, path=path) for path, method in GETS.items()}
     routes |= {method: partial(FastAPI.post, path=path) for path, method in POSTS.items()}
-    return make_fastapi_ingress(OpenAiIngress, endpoint_map=routes, app=app)
+    return make_fastapi_ingress(Ingress, endpoint_map=routes, app=app)
 
 
 def front(door: Door, models: Sequence[str]) -> FastAPI:

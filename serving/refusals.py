@@ -4,6 +4,7 @@ Knows FastAPI's errors. Does not know what an application asks for. A refusal ne
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -23,17 +24,30 @@ class Refused(Exception):
 
 def refusal(status: int, words: str, code: str | None = None, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The answer."""
+    return JSONResponse(error_of(status, words, code), status, headers)
+
+
+def error_of(status: int, words: str, code: str | None) -> dict[str, Any]:
+    """Its body."""
     kind = KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
-    error = {"message": words, "type": kind, "param": None, "code": code}
-    return JSONResponse({"error": error}, status, headers)
+    return {"error": {"message": words, "type": kind, "param": None, "code": code}}
 
 
 def worded() -> FastAPI:
     """An application without any route yet, nor pages about its routes."""
     return FastAPI(
         openapi_url=None,
-        exception_handlers={RequestValidationError: _of_fields, HTTPException: _of_http, Exception: _of_ours},
+        exception_handlers={
+            Refused: _of_refused,
+            RequestValidationError: _of_fields,
+            HTTPException: _of_http,
+            Exception: _of_ours,
+        },
     )
+
+
+async def _of_refused(_: Request, error: Refused) -> JSONResponse:
+    return refusal(error.status, str(error), error.code, error.headers)
 
 
 async def _of_fields(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -18,9 +18,9 @@ from pipelines.recipes.data import DataStages
 from pipelines.recipes.student import StudentStages
 from pipelines.train import student
 from serving import evaluate
-from serving.endpoints import Served
 from serving.examinees import Examinee, at_endpoint, behind_api
 from serving.faculty import ClusterFaculty
+from serving.served import Served
 
 
 def stages(recipe: Distil, faculty: ClusterFaculty) -> list[Stage]:

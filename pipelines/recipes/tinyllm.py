@@ -25,8 +25,8 @@ from pipelines.recipes.student import StudentStages
 from pipelines.train import choices, likeliest, student
 from pipelines.train.examples import STAGE as EXAMPLES
 from serving import accuracy
-from serving.endpoints import Served
 from serving.faculty import ClusterFaculty, number_format
+from serving.served import Served
 
 
 def stages(recipe: TinyLLM, faculty: ClusterFaculty) -> list[Stage]:

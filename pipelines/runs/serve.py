@@ -22,8 +22,8 @@ from pipelines.recipes.probing import ProbeStages
 from pipelines.runs.probe import KEY, before, probed
 from pipelines.train.student import model_of
 from serving.door import Door
-from serving.endpoints import Served
 from serving.faculty import ClusterFaculty
+from serving.served import Served
 
 HELLO_PROBE = {"instruction": "Name a colour.", "response": "Blue."}
 Say = Callable[[str], None]

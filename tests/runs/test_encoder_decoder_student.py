@@ -17,8 +17,9 @@ from pipelines.core.stage import Done
 from pipelines.core.storage import Folder
 from pipelines.runs import api, preflight, serve, show_tokens, sizes
 from serving.door import Door
-from serving.endpoints import Endpoints, Served
+from serving.endpoints import Endpoints
 from serving.faculty import ClusterFaculty
+from serving.served import Served
 
 
 @pytest.fixture

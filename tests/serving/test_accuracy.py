@@ -24,7 +24,7 @@ from serving import accuracy
 from serving.accuracy import AFTER, BEFORE, MAJORITY, STAGE, ask, by_majority, gain, run, scores
 from serving.api import Address, Api
 from serving.choosing import chooser
-from serving.endpoints import Served
+from serving.served import Served
 
 CONFIG = Accuracy(max_tokens=5, resamples=200)
 PREFIX = "predict: "

@@ -19,8 +19,8 @@ from pipelines.core.records import Answer, EvalAnswer
 from pipelines.core.stage import Done, Stage, StageRun
 from pipelines.core.storage import Folder
 from pipelines.recipes import distil
-from serving.endpoints import Served
 from serving.faculty import ClusterFaculty
+from serving.served import Served
 
 HELD_OUT = 3
 

@@ -19,8 +19,11 @@ from pipelines.core.records import Completion
 from pipelines.generate.teacher import Request
 from serving.api import Address, Api
 from serving.choosing import Chooser, chooser
+from serving.door import Door
 from serving.encoder_decoder import Model
-from serving.endpoints import Endpoints, Served, held_port
+from serving.endpoints import Endpoints, held_port
+from serving.holding import holding
+from serving.served import Served
 
 LONGEST = 64
 SOURCES = (
@@ -95,9 +98,8 @@ def served(folder: Path) -> Served:
 
 
 def test_an_encoder_decoder_has_no_other_beside_it(served: Served, tiny_model_folder: Path, tmp_path: Path) -> None:
-    endpoints = Endpoints(Session("", tmp_path, gpus=0, threads=1))
     with pytest.raises(AssertionError, match="served alone"):
-        endpoints._application([served, Served("other", tiny_model_folder, "o", Engine())])
+        holding([served, Served("other", tiny_model_folder, "o", Engine())], Session("", tmp_path, 0, 1), Door())
 
 
 @pytest.fixture(scope="module")

@@ -18,10 +18,10 @@ from pipelines.core.records import Answer, Completion, Dropped, EvalAnswer
 from pipelines.core.storage import Folder
 from pipelines.train.examples import encode
 from serving import api as client
-from serving.endpoints import Served
 from serving.evaluate import TEACHER, _Asked, answer_in, scores
 from serving.examinees import Examinee, at_endpoint, behind_api
 from serving.faculty import ClusterFaculty
+from serving.served import Served
 
 REFERENCE = Answer("a1", "i1", "c1", "Name a colour.", "Deep blue.", "stop")
 CONFIG = Evaluate(teacher="big", sampling=Sampling(max_tokens=9), samples=2)

@@ -10,8 +10,8 @@ import pytest
 
 from pipelines.core.config import VLLMTeacher
 from pipelines.core.recipe import recipe_of
-from serving.endpoints import Served
 from serving.faculty import ClusterFaculty
+from serving.served import Served
 
 
 @pytest.fixture

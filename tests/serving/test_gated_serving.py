@@ -15,8 +15,9 @@ from cluster.session import session
 from pipelines.core.config import Engine
 from serving import keys
 from serving.door import Door
-from serving.endpoints import Endpoints, Served, held_port
+from serving.endpoints import Endpoints, held_port
 from serving.limits import Limits
+from serving.served import Served
 
 pytestmark = pytest.mark.engine
 
