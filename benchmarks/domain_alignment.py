@@ -1,13 +1,13 @@
 """Domain alignment (arXiv 2406.19112) with a domain expert made here: what the domain gains and what all else loses.
 
     .venv/bin/python benchmarks/domain_alignment.py ITEMS.jsonl ROWS.json [--rows 200] [--held-out 60] [--seeds 1 2 3]
-        [--expert-rows 600] [--runs runs/domain]
+        [--expert-rows 600] [--runs runs/domain] [--keep benchmarks/measured/domain]
 
 ITEMS are multiple-choice questions, {question, choices, answer} on each line: the domain. ROWS are Alpaca's: all else.
 The expert is the embedded teacher tuned on the first `--expert-rows` items (recipe `sft`); the arms share none of them.
 Both arms are the recipe `dae`, and their student the teacher without one layer: in "KD" the reference, the teacher as
 it is, gives every row's distributions; in "DAE" the expert gives those of the domain's rows. It can be stopped and goes
-on: every run lies in `--runs`.
+on: every run lies in `--runs`, and what was measured in `--keep`, for another day or machine.
 
 The first table has held-out losses in nats per token, mean over the seeds; the second each arm's gain over its
 untrained student and DAE's over KD, paired by row, with a 95 % bootstrap interval over rows and the smallest difference
@@ -16,9 +16,12 @@ that so many rows would show four times in five.
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from kept import kept
 from paired import Rows, difference, over_seeds
 
 from pipelines.core.parts import rows_of
@@ -31,14 +34,29 @@ from pipelines.train.student import model_of
 
 SOURCES = ("domain", "general")
 ARMS = {"KD": "reference", "DAE": "expert"}  # -> who gives the domain's distributions
-Losses = dict[tuple[str, str], Rows]  # (source, model) -> its held-out rows
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One arm with one seed."""
+
+    losses: Mapping[str, Mapping[str, Rows]]  # source -> model -> its held-out rows
 
 
 def main() -> None:
     args = _arguments()
     mine, theirs = _domain_files(args)
-    expert = model_of(_done(_expert(args, mine), args)["student"])
-    seen = {arm: [_losses(args, theirs, expert, arm, seed) for seed in args.seeds] for arm in ARMS}
+    settings = {
+        "items": args.items.name, "rows": args.rows, "held_out": args.held_out, "expert_rows": args.expert_rows,
+        "remove": args.remove, "learning_rate": args.learning_rate,
+    }  # fmt: skip
+    seen = {
+        arm: [
+            kept(args.keep, arm, seed, settings, Seen, partial(_seen, args, mine, theirs, arm, seed))
+            for seed in args.seeds
+        ]
+        for arm in ARMS
+    }
     print("\n| source | arm | before | after | reference | expert |\n|---|---|---:|---:|---:|---:|")
     for source in SOURCES:
         for arm, runs in seen.items():
@@ -47,9 +65,10 @@ def main() -> None:
             print(f"| {source} | {arm} | {' | '.join(told)} |")
     print("\n| source | compared | difference | 95 % interval | smallest that shows |\n|---|---|---:|---:|---:|")
     for source in SOURCES:
-        after = {arm: [run[source, AFTER] for run in runs] for arm, runs in seen.items()}
+        after = {arm: [run.losses[source][AFTER] for run in runs] for arm, runs in seen.items()}
         for arm, runs in seen.items():
-            print(f"| {source} | {arm} to before | {difference(after[arm], [run[source, BEFORE] for run in runs])} |")
+            before = [run.losses[source][BEFORE] for run in runs]
+            print(f"| {source} | {arm} to before | {difference(after[arm], before)} |")
         print(f"| {source} | DAE to KD | {difference(after['DAE'], after['KD'])} |")
 
 
@@ -81,7 +100,8 @@ def _expert(args: argparse.Namespace, rows: Path) -> AnyRecipe:
     ])  # fmt: skip
 
 
-def _losses(args: argparse.Namespace, rows: Path, expert: Path, arm: str, seed: int) -> Losses:
+def _seen(args: argparse.Namespace, experts: Path, rows: Path, arm: str, seed: int) -> Seen:
+    expert = model_of(_done(_expert(args, experts), args)["student"])
     limit = args.rows + args.held_out
     recipe = api.load("dae", [
         f"seed={seed}", f"teachers.expert.model={expert}", f"data.held_out={args.held_out}",
@@ -92,19 +112,19 @@ def _losses(args: argparse.Namespace, rows: Path, expert: Path, arm: str, seed: 
         f"student.train.learning_rate={args.learning_rate}",
     ])  # fmt: skip
     print(f"{arm}, seed {seed}", flush=True)
-    found: dict[tuple[str, str], dict[str, tuple[float, int]]] = {}
+    found: dict[str, dict[str, dict[str, tuple[float, int]]]] = {}
     for row in rows_of(_done(recipe, args)["held_out_loss"].folder, HeldOutLoss):
-        found.setdefault((row.source, row.model), {})[row.example_id] = (row.nll, row.tokens)
-    return dict(found)
+        found.setdefault(row.source, {}).setdefault(row.model, {})[row.example_id] = (row.nll, row.tokens)
+    return Seen(found)
 
 
 def _done(recipe: AnyRecipe, args: argparse.Namespace) -> dict[str, Done]:
     return {finished.stage.name: finished.done for finished in api.run(recipe, args.runs).stages}
 
 
-def _over_runs(runs: Sequence[Losses], source: str, model: str) -> str:
+def _over_runs(runs: Sequence[Seen], source: str, model: str) -> str:
     """Where a model took part in every run: nats per token."""
-    found = [run.get((source, model)) for run in runs]
+    found = [run.losses[source].get(model) for run in runs]
     means = [sum(n for n, _ in rows.values()) / sum(t for _, t in rows.values()) for rows in found if rows]
     return over_seeds(means) if len(means) == len(runs) else "-"
 
@@ -120,6 +140,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--remove", type=int, default=17, help="the layer that the student lacks")
     parser.add_argument("--learning-rate", type=float, default=5e-5)
     parser.add_argument("--runs", default="runs/domain")
+    parser.add_argument("--keep", help="a folder of what was measured; nothing is kept without it")
     return parser.parse_args()
 
 

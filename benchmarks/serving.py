@@ -113,9 +113,10 @@ def _vllm() -> Iterator[tuple[str, str]]:
     here = Session("", Path(), gpus=_gpus(), threads=os.cpu_count() or 1)
     replica = engines.setup(folder, ENGINE, here)
     with tempfile.NamedTemporaryFile("w+", suffix=".log") as log, held_port(None) as port:
-        given = {**replica.args, "served_model_name": NAME, "host": HOST, "port": port}
-        flags = _flags({**given, "distributed_executor_backend": "mp"})  # as Ray Serve LLM has it on CPUs
-        command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", *flags]
+        given = {name: value for name, value in replica.args.items() if name != "model"}
+        given |= {"served_model_name": NAME, "host": HOST, "port": port}
+        flags = _flags(given | {"distributed_executor_backend": "mp"})  # as Ray Serve LLM has it on CPUs
+        command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(folder), *flags]
         process = subprocess.Popen(command, env=os.environ | replica.env, stdout=log, stderr=log)
         try:
             _wait_for(f"http://{HOST}:{port}/health", process, Path(log.name))
