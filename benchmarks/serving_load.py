@@ -1,7 +1,7 @@
 """What is served, under load: beside the bare vLLM server in one run, and while one of its replicas is killed.
 
-    .venv/bin/python benchmarks/serving.py [--requests 96] [--clients 16] [--max-tokens 128] [--rounds 2]
-    .venv/bin/python benchmarks/serving.py --kill [--requests 96] [--clients 16]
+    .venv/bin/python benchmarks/serving_load.py [--requests 96] [--clients 16] [--max-tokens 128] [--rounds 2]
+    .venv/bin/python benchmarks/serving_load.py --kill [--requests 96] [--clients 16]
 
 The embedded model, with the same engine arguments and process environment on both sides: ours behind the gate with a
 key, as `tutelage serve` has it, and vLLM's own server. One after the other, `--rounds` times; each first answers a
