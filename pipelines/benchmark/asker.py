@@ -19,6 +19,7 @@ from pipelines.generate.usage import Usage, usage
 from serving.faculty import ClusterFaculty
 
 A = TypeVar("A", Completion, Likelihood)
+AT_ONCE = 1024  # what is waited for is looked through with every answer, and a benchmark may have 100,000 requests
 
 
 class Asker:
@@ -43,7 +44,8 @@ class Asker:
         if left:
             async with self._faculty.warm(self._model) as counted.model:
                 progress.ready()
-                await asking.all(left)
+                for start in range(0, len(left), AT_ONCE):
+                    await asking.all(left[start : start + AT_ONCE])
         if asking.failed:
             raise UserError(
                 f"{label}: {len(asking.failed):,} of {len(left):,} requests to {self._model} failed, and a benchmark "

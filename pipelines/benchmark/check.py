@@ -18,6 +18,7 @@ from serving.client import ServedModel
 STORY = "The old bridge stood between the village and the mill. Every morning the miller crossed it with his cart."
 HELLO = "Name a colour."
 MOST_TOKENS = 24
+_HALF = "\ufffd"  # half a character, which small models write, is no text that could be looked for
 _NOBODY = TeacherId("check", "")
 
 
@@ -67,11 +68,12 @@ class _Asked:
         texts = [text.context for text in known_answers.plain()]
         said = await asyncio.gather(*(self._write(text, MOST_TOKENS) for text in texts))
         found = [known_answers.bounded([each.output_tokens for each in said], MOST_TOKENS)]
-        # Half a character, which small models write, is no text that could be looked for.
-        longest = max(said, key=lambda each: 0 if "\ufffd" in each.text else len(each.text))
-        if "\ufffd" in longest.text or len(longest.text) < 3:
-            return found
-        stop = longest.text[len(longest.text) // 2 :][:2]
+        clean = {each.prompt: max(each.text.split(_HALF), key=len) for each in said}
+        longest = max(said, key=lambda each: len(clean[each.prompt]))
+        piece = clean[longest.prompt]
+        if len(piece) < 2:
+            return [*found, Finding("stop", "nothing was said that could be stopped")]
+        stop = piece[(len(piece) - 1) // 2 :][:2]
         again = await self._write(longest.prompt, MOST_TOKENS, stop)
         return [*found, known_answers.stopped(longest.text, stop, again.text)]
 

@@ -84,8 +84,8 @@ def run(
 
 
 @contextmanager
-def quiet(folder: Folder) -> Iterator[None]:
-    """What the harness says meanwhile goes to a file in this folder."""
+def quiet(folder: Folder | None = None) -> Iterator[None]:
+    """What the harness says meanwhile is not for the terminal; it goes to a file in this folder, where there is one."""
     said, log = io.StringIO(), logging.getLogger("lm_eval")
     handler = logging.StreamHandler(said)
     log.addHandler(handler)
@@ -94,7 +94,8 @@ def quiet(folder: Folder) -> Iterator[None]:
             yield
     finally:
         log.removeHandler(handler)
-        folder.write_bytes(LOG, said.getvalue().encode())
+        if folder is not None:
+            folder.write_bytes(LOG, said.getvalue().encode())
 
 
 def _loaded(named: str) -> TaskDict:

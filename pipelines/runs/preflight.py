@@ -120,7 +120,8 @@ def _benchmark_fact(config: Benchmarks, seed: int) -> str:
     """Load the tasks with their data, from disk or the model hub: a name that is not there is told first of all."""
     from pipelines.benchmark import harness
 
-    found = harness.load(config, seed)
+    with harness.quiet():
+        found = harness.load(config, seed)
     return f"benchmarks: {', '.join(found)}"
 
 

@@ -80,7 +80,8 @@ class FakeVLLM:
         if self.fault == "always greedy":
             best = []
         if self.fault == "never greedy":
-            each[ids[n]] -= 50
+            best = [(ids[n] + 1) % self._size]
+            each[best] = 0.0
         up = 30.0 if self.fault == "positive" else 0.0
         return {str(t): {"logprob": float(each[t]) + up} for t in {ids[n], *best}}
 

@@ -297,15 +297,6 @@ def test_what_is_no_task_is_told_in_words(data: dict[str, Any], tasks: Path) -> 
         load()
 
 
-def test_settings_of_generation_that_are_not_known_are_refused(
-    data: dict[str, Any], runs: Folder, quiet: Progress, clever: Callable[..., FakeVLLM], tasks: Path
-) -> None:
-    clever()
-    (tasks / "write.yaml").write_text(WRITE.replace("do_sample: false", "num_beams: 4"))
-    with pytest.raises(UserError, match="small_write wants num_beams of generation"):
-        Run(data, runs).run(quiet)
-
-
 def test_what_a_recipe_must_say(data: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     bad: list[tuple[dict[str, Any], str]] = [
         ({"benchmarks": None}, "with `judge`, with `benchmarks`, or with both"),
