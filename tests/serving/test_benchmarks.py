@@ -24,7 +24,7 @@ from pipelines.core.recipe import Compare, recipe_of
 from pipelines.core.records import BenchmarkAnswer
 from pipelines.core.storage import Folder
 from pipelines.recipes import compare
-from pipelines.runs import benchmarked_words, reporting
+from pipelines.runs import asked, benchmarked_words, estimates, judged_export, reporting
 from serving.faculty import ClusterFaculty
 
 WORDS = ("bread", "river", "winter", "garden", "library", "bridge")
@@ -332,3 +332,21 @@ def test_ours_can_be_loaded(data: dict[str, Any]) -> None:
     config = read(data).benchmarks
     assert config is not None
     assert set(harness.load(config, 17)) == set(benchmarked_words.OWN)
+
+
+def test_endpoints_are_checked_before_the_judge_and_measured_after_all_else(data: dict[str, Any]) -> None:
+    data["judge"] = {"teacher": "one", "kinds": ["single"]}
+    recipe = read(data)
+    names = [stage.name for stage in compare.stages(recipe, ClusterFaculty(recipe))]
+    assert names[:4] == ["benchmark_check_one", "benchmark_check_two", "judge_check_single", "judge_fit"]
+    assert names[-2:] == ["benchmark_one", "benchmark_two"]
+    assert len(estimates.in_words(recipe, 32)) == 4  # answers of two models, numbers, benchmarks
+
+
+def test_without_a_judge_nobody_answers(data: dict[str, Any]) -> None:
+    recipe = read(data)
+    (line,) = estimates.in_words(recipe, 0)
+    assert line.startswith("benchmarks: ")
+    assert list(asked.of_engines(recipe)) == []
+    with pytest.raises(UserError, match="none to export"):
+        judged_export.taken(recipe, "run", {})
