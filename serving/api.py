@@ -84,6 +84,7 @@ class Choice(BaseModel):
     text: str | None = None
     finish_reason: str | None = None
     token_ids: list[int] | None = None
+    prompt_token_ids: list[int] | None = None
     prompt_logprobs: list[dict[int, _Candidate] | None] | None = None
     target_logprobs: list[float] | None = None  # of given texts; our encoder-decoders tell them
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.core.chat import ChatTokenizer
+from pipelines.core.chat import ChatTokenizer, as_messages
 from pipelines.core.config import HTTPTeacher, Sampling
-from pipelines.core.records import Completion, SoftTargets
+from pipelines.core.records import Completion, Likelihood, SoftTargets
 from pipelines.core.signals import pack
+from pipelines.generate.likelihood import LikelihoodRequest
 from pipelines.generate.teacher import Request, RequestFailed, ScoreRequest
 from serving.api import Address, Answered, Api
 
@@ -73,6 +74,35 @@ class ServedModel:
         """Log-probability of each token given those before it; 0.0 for the first, which has none."""
         entries_P = await self._prompt_logprobs(token_ids, 0)
         return [0.0] + [entries[token] for token, entries in zip(token_ids[1:], entries_P[1:], strict=True)]
+
+    async def likelihood(self, request: LikelihoodRequest) -> Likelihood:
+        """How likely the tokens behind the request's context are, and whether each is the likeliest where it stands."""
+        entries_P = await self._prompt_logprobs(request.token_ids, 1)
+        if len(entries_P) != request.tokens:
+            raise RequestFailed(
+                f"the reply tells of {len(entries_P)} tokens where {request.tokens} were sent: the server adds tokens "
+                "of its own, or leaves some away"
+            )
+        scored = list(zip(request.token_ids, entries_P, strict=True))[request.start :]
+        if any(token not in entries for token, entries in scored):
+            raise RequestFailed("the reply tells of other tokens than were sent")
+        logprobs = tuple(entries[token] for token, entries in scored)
+        is_greedy = all(entries[token] >= max(entries.values()) for token, entries in scored)
+        return Likelihood(request.id, logprobs, is_greedy)
+
+    async def read(self, text: str) -> tuple[int, ...]:
+        """The ids that the server's own tokenizer makes of a document."""
+        body = {"model": self._model, "prompt": text, "max_tokens": 1, "temperature": 0.0, "return_token_ids": True}
+        told = (await self._api.ask(COMPLETIONS, body, len(text) + 1)).choice.prompt_token_ids
+        if told is None:
+            raise RequestFailed("the reply has no prompt_token_ids; is this a vLLM server?")
+        return tuple(told)
+
+    async def rendered(self, user_turn: str) -> int:
+        """How many tokens the server's own chat template makes of a user's turn."""
+        messages = as_messages([user_turn])
+        body = {"model": self._model, "messages": messages, "max_tokens": 1, "temperature": 0.0}
+        return (await self._api.ask(CHAT, body, len(user_turn) + 1)).prompt_tokens
 
     async def _prompt_logprobs(self, token_ids: Sequence[int], k: int) -> list[dict[int, float]]:
         """token -> log-probability at each position; none at the first."""

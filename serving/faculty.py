@@ -153,6 +153,17 @@ class ClusterFaculty:
                     if name in self._lent:
                         self.endpoints.down(base_url)
 
+    @asynccontextmanager
+    async def served_model(self, name: str) -> AsyncIterator[ServedModel]:
+        """A model on a vLLM server, ours or a user's: all that such a server can be asked, by whoever checks it."""
+        spec = self.spec(name)
+        if isinstance(spec, HTTPTeacher):
+            at, model = address(name, spec), spec.model
+        else:
+            at, model = Address(self.serve_teacher(name), f"teachers.{name}"), name
+        async with Api(at) as api:
+            yield ServedModel(api, model, self.tokenizer(name), self.identity(name).digest)
+
     def http(self, name: str) -> HTTPTeacher:
         """How a teacher of kind http is reached."""
         spec = self.spec(name)

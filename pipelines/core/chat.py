@@ -114,7 +114,7 @@ class ChatTokenizer:
         return text
 
     @cached_property
-    def _special(self) -> tuple[str, ...]:
+    def special(self) -> tuple[str, ...]:
         """Texts of the special tokens, the longest first, so that none is taken for another's beginning."""
         added = self._tokenizer.get_added_tokens_decoder().values()
         return tuple(sorted((t.content for t in added if t.special), key=len, reverse=True))
@@ -125,6 +125,11 @@ class ChatTokenizer:
         if found is None:
             raise UserError(f"{self.folder}: the eos token {self.eos!r} is not in the vocabulary")
         return int(found)
+
+    @property
+    def bos_id(self) -> int | None:
+        """The BOS, whether the tokenizer writes it or not; None where there is none."""
+        return int(self._tokenizer.token_to_id(self._bos)) if self._bos else None
 
     def vocabulary(self) -> dict[str, int]:
         """The token map, text -> id."""
@@ -137,6 +142,10 @@ class ChatTokenizer:
     def encode_raw(self, text: str) -> list[int]:
         """Ids of a plain document, with what the tokenizer puts around it (a BOS, often)."""
         return list(self._tokenizer.encode(text, add_special_tokens=True).ids)
+
+    def as_document(self, text: str) -> str:
+        """The text without a BOS of its own where `encode_raw` puts one before it: so there is one, and not two."""
+        return text.removeprefix(self._bos) if self._opens_with_bos else text
 
     def decode(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
@@ -207,7 +216,7 @@ class ChatTokenizer:
             said.append(content)
             spans.append((at, at + len(content), message["role"]))  # type: ignore[arg-type]
             at += len(content)
-            close = next((text for text in self._special if rest.startswith(text)), "")
+            close = next((text for text in self.special if rest.startswith(text)), "")
             after = at + len(close)
             if message["role"] == "assistant" and close:
                 spans.append((at, after, "end"))

@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
-from pipelines.core.records import Completion, Influence, SoftTargets
+from pipelines.core.records import Completion, Influence, Likelihood, SoftTargets
 from pipelines.generate.ledger import Ledger
 from pipelines.generate.teacher import AnyRequest, RequestFailed
 
-A = TypeVar("A", Completion, SoftTargets, Influence)
+A = TypeVar("A", Completion, SoftTargets, Influence, Likelihood)
 FLUSH_ROWS = 8  # records per ledger part: what a killed process can lose
 FLUSH_SECONDS = 10.0
 

@@ -9,13 +9,18 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Generic, TypeVar
 
-from pipelines.core.records import Completion, Influence, SoftTargets
+from pipelines.core.records import Completion, Influence, Likelihood, SoftTargets
 from pipelines.core.storage import Folder
 from pipelines.generate.teacher import TeacherId
 
-R = TypeVar("R", Completion, SoftTargets, Influence)
+R = TypeVar("R", Completion, SoftTargets, Influence, Likelihood)
 # How the folders' names begin.
-SHARED: dict[type, str] = {Completion: "replies-", SoftTargets: "signals-", Influence: "influences-"}
+SHARED: dict[type, str] = {
+    Completion: "replies-",
+    SoftTargets: "signals-",
+    Influence: "influences-",
+    Likelihood: "logprobs-",
+}
 IDS_PER_PART = 12  # a file's name may have 255 characters
 
 

@@ -9,7 +9,7 @@ import asyncio
 import time
 from typing import Any
 
-from pipelines.core.records import Completion, Influence, SoftTargets
+from pipelines.core.records import Completion, Influence, Likelihood, SoftTargets
 from pipelines.generate.teacher import AnyRequest, Measured, Request, RequestFailed, ScoreRequest, TeacherGone, TimedOut
 
 TRIES = 3
@@ -38,6 +38,10 @@ class Patient:
 
     async def influence(self, request: Measured) -> Influence:
         said: Influence = await self._patiently(request)
+        return said
+
+    async def likelihood(self, request: Measured) -> Likelihood:
+        said: Likelihood = await self._patiently(request)
         return said
 
     @property

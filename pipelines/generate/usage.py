@@ -6,8 +6,10 @@ Knows what each answer says of itself. Does not know prices; the report does.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
-from pipelines.core.records import Completion, Influence, SoftTargets
+from pipelines.core.records import Completion, Influence, Likelihood, SoftTargets
 from pipelines.generate.teacher import AnyRequest, Request
+
+AnyAnswer = Completion | SoftTargets | Influence | Likelihood
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,12 @@ class Usage:
         return {"retries": self.retries, "request_seconds": round(self.milliseconds / 1000, 3)}
 
 
-def usage(requests: Sequence[AnyRequest], said: Mapping[str, Completion | SoftTargets | Influence]) -> Usage:
+def usage(requests: Sequence[AnyRequest], said: Mapping[str, AnyAnswer]) -> Usage:
     """What the answered among these requests cost, whenever they were bought."""
     return sum((_of_one(r, said[r.id]) for r in requests if r.id in said), Usage())
 
 
-def _of_one(request: AnyRequest, answer: Completion | SoftTargets | Influence) -> Usage:
+def _of_one(request: AnyRequest, answer: AnyAnswer) -> Usage:
     if isinstance(answer, Completion):
         milliseconds = round(1000 * answer.seconds)
         return Usage(answer.prompt_tokens, answer.output_tokens, answer.retries, milliseconds)

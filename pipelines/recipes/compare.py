@@ -1,23 +1,26 @@
-"""The method `compare`: models answer the same questions, and a judge that has shown what it can says which are better.
+"""The method `compare`: models answer the same questions, and a judge that has shown what it can says which are better;
+or benchmarks measure them.
 
 Knows which stage feeds which, and which settings enter each stage's key. Builds inert stages; starts nothing.
 
     judge_check (and judge_check_single) ─► judge_fit
     questions ─► answers_MODEL (─► second_answers_MODEL) ─┬─► verdicts_pairwise_MODEL, with the baseline's
                                                           └─► verdicts_single_MODEL
+    benchmark_check_MODEL ─► benchmark_MODEL
 
 The judge comes first: one that is not fit ends the run before anybody has answered. A judge by likelihood has
-`likelihoods_MODEL` before its verdicts.
+`likelihoods_MODEL` before its verdicts. Endpoints are checked first of all, for the same reason.
 """
 
 from functools import partial
 
-from pipelines.core.config import AskedJudge, LikelihoodJudge
+from pipelines.core.config import AnyJudge, AskedJudge, LikelihoodJudge
 from pipelines.core.recipe import Compare
 from pipelines.core.stage import Outcome, Stage, StageRun
 from pipelines.generate.faculty import run_rows
 from pipelines.judge import difficulty, questions
 from pipelines.judge.talking import FirstWork, SecondWork
+from pipelines.recipes.benchmarking import BenchmarkStages
 from pipelines.recipes.judging import AskedStages, fit
 from pipelines.recipes.judging_by_likelihood import LikelihoodStages
 from serving.faculty import ClusterFaculty
@@ -25,22 +28,32 @@ from serving.faculty import ClusterFaculty
 
 def stages(recipe: Compare, faculty: ClusterFaculty) -> list[Stage]:
     """The whole run, in order. UserError for a file or model that is not there."""
-    if recipe.judge.difficulty:
-        difficulty.read(recipe.judge.difficulty, questions.drawn(recipe.questions, recipe.seed)[0])
-    own, judge = _Builder(recipe, faculty), _judge(recipe, faculty)
+    judged = _judged(recipe, recipe.judge, faculty) if recipe.judge else []
+    if recipe.benchmarks is None:
+        return judged
+    benchmarks = BenchmarkStages(recipe, recipe.benchmarks, faculty)
+    endpoints = benchmarks.checks()
+    return [*endpoints.values(), *judged, *benchmarks.measured(endpoints)]
+
+
+def _judged(recipe: Compare, config: AnyJudge, faculty: ClusterFaculty) -> list[Stage]:
+    """The judge, the questions, the answers and what is said of them."""
+    if config.difficulty:
+        difficulty.read(config.difficulty, questions.drawn(recipe.questions, recipe.seed)[0])
+    own, judge = _Builder(recipe, faculty), _judge(recipe, config, faculty)
     checks = judge.checks()
     asked = own.questions()
     answered = {model: own.answers(model, asked) for model in recipe.answers.models}
     talks = {model: made[-1] for model, made in answered.items()}
     answers = [stage for made in answered.values() for stage in made]
-    return [*checks, fit(recipe.judge, checks), asked, *answers, *judge.verdicts(talks)]
+    return [*checks, fit(config, checks), asked, *answers, *judge.verdicts(talks)]
 
 
-def _judge(recipe: Compare, faculty: ClusterFaculty) -> AskedStages | LikelihoodStages:
-    match recipe.judge:
-        case AskedJudge() as config:
+def _judge(recipe: Compare, config: AnyJudge, faculty: ClusterFaculty) -> AskedStages | LikelihoodStages:
+    match config:
+        case AskedJudge():
             return AskedStages(recipe, config, faculty)
-        case LikelihoodJudge() as config:
+        case LikelihoodJudge():
             return LikelihoodStages(recipe, config, faculty)
 
 

@@ -124,7 +124,7 @@ def with_facts(outcome: Outcome, checked: Checked) -> Outcome:
 
 
 def contestants(recipe: Compare, model: str, talks: Mapping[str, Stage]) -> dict[str, Stage]:
-    baseline = recipe.judge.baseline
+    baseline = recipe.the_judge.baseline
     assert baseline is not None, "without a baseline nobody is compared"
     return {"model": talks[model], "baseline": talks[baseline]}
 

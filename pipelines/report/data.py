@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
+from pipelines.report.benchmarked import Benchmarked
 from pipelines.report.interval import QUANTILES as QUANTILES
+from pipelines.report.interval import Difference as Difference
 from pipelines.report.interval import Interval as Interval
 from pipelines.report.judged import Judged
 
@@ -157,15 +159,6 @@ class InfluenceRound:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """One mean minus another, over the same rows."""
-
-    interval: Interval
-    smallest: float  # that so many rows would show four times in five
-    rows: int
-
-
-@dataclass(frozen=True, slots=True)
 class Taught:
     """The students of one teacher, each trained on the same of its rows. Losses are means over its students."""
 
@@ -257,13 +250,19 @@ class Report:
     taught: tuple[Taught, ...] = ()  # the untuned teacher first
     scores: tuple[ModelScore, ...] = ()
     choices: tuple[ChoiceScore, ...] = ()
-    judged: Judged | None = None  # None: nobody was compared
+    judged: Judged | None = None  # None: nobody was judged
+    benchmarked: Benchmarked | None = None  # None: nobody was put to benchmarks
     gap_closed: float | None = None  # (before - student) / (before - teacher), of the mean nll
     samples: tuple[Sample, ...] = ()
     examples: tuple[DataRow, ...] = ()
     dropped: tuple[DroppedRow, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def compares(self) -> bool:
+        """Whether models are the result, and neither data nor a student."""
+        return self.judged is not None or self.benchmarked is not None
 
 
 def to_json(report: Report) -> dict[str, Any]:

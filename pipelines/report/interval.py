@@ -12,3 +12,12 @@ class Interval:
     mean: float
     low: float
     high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One mean minus another, over the same rows."""
+
+    interval: Interval
+    smallest: float  # that so many rows would show four times in five
+    rows: int

@@ -11,7 +11,7 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from pipelines.report import charts, judged_page, words
+from pipelines.report import benchmarked_page, charts, judged_page, words
 from pipelines.report.data import QUANTILES, ChoiceScore, ModelScore, Report
 
 
@@ -38,6 +38,7 @@ def html(report: Report) -> str:
         "stage_seconds": sum(stage.seconds for stage in report.stages),
         "drops": words.drops_by_reason(report.dropped, report.funnel),
         "judged_section": judged_page.section(report.judged, environment) if report.judged else "",
+        "benchmarked_section": benchmarked_page.section(report.benchmarked, environment) if report.benchmarked else "",
     }
     return environment.from_string(template).render(values)
 

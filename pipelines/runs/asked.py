@@ -25,8 +25,12 @@ def forms(recipe: AnyRecipe) -> Iterator[tuple[str, str, bool]]:
             key = f"rationales.sources.{name}.prompt"
             yield key, source.teacher, Prompt.load(source.prompt, key, ["task"]).is_chat
     if isinstance(recipe, Compare):
-        yield from (("answers.models", model, True) for model in recipe.answers.models)
-        yield "judge.teacher", recipe.judge.teacher, True
+        if recipe.judge:
+            yield from (("answers.models", model, True) for model in recipe.answers.models)
+            yield "judge.teacher", recipe.judge.teacher, True
+        if recipe.benchmarks:
+            is_chat = recipe.benchmarks.chat_template
+            yield from (("benchmarks", model, is_chat) for model in recipe.answers.models)
     if not isinstance(recipe, DataRecipe):
         return
     config, instances = recipe.instructions, recipe.instances
@@ -66,7 +70,7 @@ def of_engines(recipe: AnyRecipe) -> Iterator[tuple[str, Sampling, str, Engine]]
 
 def _compared(recipe: Compare) -> Iterator[tuple[str, Sampling, str, Engine]]:
     judge = recipe.judge
-    sections = [("answers", recipe.answers.sampling, model) for model in recipe.answers.models]
+    sections = [("answers", recipe.answers.sampling, model) for model in recipe.answers.models if judge]
     sections += [("judge", judge.sampling, judge.teacher)] if isinstance(judge, AskedJudge) else []
     for where, sampling, teacher in sections:
         if isinstance(spec := recipe.teachers[teacher], VLLMTeacher):

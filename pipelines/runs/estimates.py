@@ -92,6 +92,8 @@ def in_words(recipe: AnyRecipe, seeds: int, sides: int = 1, reference: int = 0) 
     rows.
     """
     lines = [f"{s.step}: up to {s.rows:,} rows and {s.tokens:,} tokens by {s.teacher}" for s in shares(recipe, seeds)]
+    if isinstance(recipe, Compare) and recipe.benchmarks:
+        lines.append(judged_estimates.of_benchmarks(recipe, recipe.benchmarks))
     if isinstance(recipe, StudentRecipe):
         (rows, tokens), epochs = examples(recipe, seeds), recipe.student.train.epochs
         lines.append(f"training: up to {rows:,} examples and {sides * tokens:,} tokens, in {epochs} epoch(s)")

@@ -32,11 +32,11 @@ def of_run(recipe: Compare, done: Mapping[str, Done]) -> data.Judged:
     scores = scores_of(done)
     figures = _Figures(recipe, done, asked, talks)
     return data.Judged(
-        judge=recipe.judge.teacher,
-        way=recipe.judge.kind,
-        baseline=recipe.judge.baseline or "",
+        judge=recipe.the_judge.teacher,
+        way=recipe.the_judge.kind,
+        baseline=recipe.the_judge.baseline or "",
         questions=len(asked),
-        confidence=recipe.judge.bootstrap.confidence,
+        confidence=recipe.the_judge.bootstrap.confidence,
         checks=tuple(_check(done[name]) for name in (CHECK, CHECK_SINGLE) if name in done),
         models=tuple(
             figures.of(model, verdicts.get(model, []), [s for s in scores if s.model == model])
@@ -46,7 +46,7 @@ def of_run(recipe: Compare, done: Mapping[str, Done]) -> data.Judged:
         judgements=tuple(
             each
             for model, its in verdicts.items()
-            for each in judgements.of(its, scores, talks, model, recipe.judge.baseline)
+            for each in judgements.of(its, scores, talks, model, recipe.the_judge.baseline)
         ),
     )
 
@@ -85,14 +85,14 @@ class _Figures:
         self, recipe: Compare, done: Mapping[str, Done], asked: Sequence[OpenQuestion], talks: Mapping[str, Talks]
     ) -> None:
         self._recipe, self._done, self._asked, self._talks = recipe, done, asked, talks
-        self._difficulty = difficulty.read(recipe.judge.difficulty, asked) if recipe.judge.difficulty else {}
+        self._difficulty = difficulty.read(recipe.the_judge.difficulty, asked) if recipe.the_judge.difficulty else {}
 
     def of(self, model: str, verdicts: Sequence[Verdict], scores: Sequence[Score]) -> data.JudgedModel:
         contests = win_rates.contests(verdicts)
         lengths = [len(talk.text) for talk in self._talks[model].values()]
         return data.JudgedModel(
             model,
-            model == self._recipe.judge.baseline,
+            model == self._recipe.the_judge.baseline,
             self._pairs(model, contests) if contests else None,
             self._numbers(scores) if scores else None,
             tuple(float(q) for q in np.quantile(lengths, QUANTILES)),
@@ -102,7 +102,7 @@ class _Figures:
         )
 
     def _pairs(self, model: str, contests: Sequence[Contest]) -> data.Pairs:
-        config, seed, scored = self._recipe.judge.bootstrap, self._recipe.seed, win_rates.scored(contests)
+        config, seed, scored = self._recipe.the_judge.bootstrap, self._recipe.seed, win_rates.scored(contests)
         longer = {each.question_id: self._longer(model, each.question_id) for each in scored}
         weighed = [
             length_control.Judged(WORTH[c.result], longer[c.question_id], self._difficulty.get(c.question_id))
@@ -126,12 +126,12 @@ class _Figures:
 
     def _longer(self, model: str, question: str) -> int:
         """By how many characters the model's answer is longer than the baseline's."""
-        baseline = self._recipe.judge.baseline
+        baseline = self._recipe.the_judge.baseline
         assert baseline is not None, "there are no pairs without a baseline"
         return len(self._talks[model][question].text) - len(self._talks[baseline][question].text)
 
     def _numbers(self, scores: Sequence[Score]) -> data.Numbers:
-        config, given = self._recipe.judge.bootstrap, [score for score in scores if score.value]
+        config, given = self._recipe.the_judge.bootstrap, [score for score in scores if score.value]
         mean = shown(win_rates.mean_score(given, config, self._recipe.seed))
         return data.Numbers(mean, len(given), sum(len(question.turns) for question in self._asked) - len(given))
 

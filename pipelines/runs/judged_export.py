@@ -18,7 +18,9 @@ from pipelines.runs.judged import last_talks
 
 
 def taken(recipe: Compare, run: str, done: Mapping[str, Done]) -> tuple[Provenance, int, Iterator[Conversation]]:
-    """The card's facts, how many rows there are, and the rows. UserError where a model has not answered yet."""
+    """The card's facts, how many rows there are, and the rows. UserError where a model has not answered."""
+    if recipe.judge is None:
+        raise UserError(f"{run} has benchmarks alone: nobody was asked for answers, so there are none to export")
     models = {model: last_talks(done, model) for model in recipe.answers.models}
     if missing := [model for model, stage in models.items() if stage is None]:
         raise UserError(f"{run} has no finished answers of {', '.join(missing)} yet; `tutelage run` makes them")
@@ -29,7 +31,7 @@ def taken(recipe: Compare, run: str, done: Mapping[str, Done]) -> tuple[Provenan
         made=[
             f"Recipe `{recipe.name}` (method {recipe.method}, seed {recipe.seed}), run `{run}`.",
             f"Questions: `{recipe.questions.path}`, each answered by every model.",
-            f"Numbers from 1 to 10 are by `{recipe.judge.teacher}`, where `scores` has any.",
+            f"Numbers from 1 to 10 are by `{recipe.the_judge.teacher}`, where `scores` has any.",
         ],
         filters=[],
         steps=[Step(f"answers of {model}", d.manifest["rows"], d.manifest["dropped"]) for model, d in stages.items()],

@@ -9,8 +9,10 @@ from pipelines.report.interval import Interval
 from pipelines.report.judged import Judged, Pairs
 
 
-def headline(judged: Judged) -> tuple[Headline, ...]:
+def headline(judged: Judged | None) -> tuple[Headline, ...]:
     """The best challenger, how many answers were judged, and how far the judge can be believed."""
+    if judged is None:
+        return ()
     cards = []
     if best := _best(judged):
         model, rate = best
@@ -48,8 +50,8 @@ def notes(recipe: Compare, judged: Judged) -> list[str]:
     told = [f"Intervals are {judged.confidence:.0%} bootstrap intervals over questions."]
     if recipe.questions.path == "builtin":
         told.append("The questions are tutelage's own, and few: figures on them compare with nobody else's.")
-    if recipe.judge.teacher in recipe.answers.models:
-        told.append(f"{recipe.judge.teacher} judges its own answers too, and judges tend to like their own words.")
+    if recipe.the_judge.teacher in recipe.answers.models:
+        told.append(f"{recipe.the_judge.teacher} judges its own answers too, and judges tend to like their own words.")
     if judged.baseline:
         told += _of_pairs(recipe, judged)
     if recipe.scored:
@@ -67,7 +69,7 @@ def _of_pairs(recipe: Compare, judged: Judged) -> list[str]:
         "Each pair is judged in both orders; where these differ it is a tie. An unscored pair counts for nobody.",
         "The length-controlled win rate is ours: a logistic regression on the model and on tanh of the difference in "
         "characters over its standard deviation"
-        + (", and on the difficulties that were given" if recipe.judge.difficulty else "")
+        + (", and on the difficulties that were given" if recipe.the_judge.difficulty else "")
         + ", with the length term at 0 (after arXiv 2404.04475). It is not a leaderboard's figure.",
     ]
     if (n := len(recipe.challengers)) > 1:

@@ -13,6 +13,7 @@ from pipelines.core.parts import dropped_of, rows_of
 from pipelines.core.records import (
     Answer,
     AnswerLikelihood,
+    BenchmarkAnswer,
     ChoiceAnswer,
     Completion,
     EvalAnswer,
@@ -43,14 +44,14 @@ _KINDS: dict[str, type[Any]] = {
     "held_out_answers": TrainExample, "budget": TrainExample, "influence": Influence, "preferences": Preference,
     "pairs": TrainExample, "pair_losses": HeldOutLoss, "open_questions": OpenQuestion, "talks": Talk,
     "second_talks": Talk, "verdicts": Verdict, "scores": Score, "likelihoods": AnswerLikelihood,
-    "judge_check": Verdict, "check_likelihood": Verdict, "judge_check_single": Score,
+    "judge_check": Verdict, "check_likelihood": Verdict, "judge_check_single": Score, "benchmark": BenchmarkAnswer,
 }  # fmt: skip
 _PARENTS = (
     "talk_id", "talk_ids", "answer_id", "example_id", "instruction_id", "question_id", "row_id", "chosen_id",
     "rejected_id", "group", "completion_id", "parents", "shown", "completion_ids",
 )  # fmt: skip
 # Stages that are called `STAGE_NAME`.
-_PER_TEACHER = ("soft_targets", "rationales", "talks", "second_talks", "verdicts", "scores", "likelihoods")
+_PER_TEACHER = ("soft_targets", "rationales", "talks", "second_talks", "verdicts", "scores", "likelihoods", "benchmark")
 MAX_LINES = 200
 Known = dict[str, list[tuple[str, Any]]]  # id -> (folder, row); a task that several stages hand on is in all of them
 

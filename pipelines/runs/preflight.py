@@ -12,6 +12,7 @@ from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import (
     SEED_ANSWERS,
     Answers,
+    Benchmarks,
     FakeTeacher,
     GivenStudent,
     HTTPTeacher,
@@ -84,6 +85,8 @@ def reach(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[str]:
         _check_template(recipe, faculty)
         _check_layers(recipe, faculty)
         _check_token_maps(recipe, faculty)
+    if isinstance(recipe, Compare) and recipe.benchmarks:
+        facts.append(_benchmark_fact(recipe.benchmarks, recipe.seed))
     if faculty.address is not None:
         facts.append(_cluster_fact(faculty))
     return facts
@@ -96,7 +99,7 @@ def _tasks(recipe: AnyRecipe) -> int:
             halves = given_data.split_sources(recipe.data, recipe.seed)
             return sum(len(rows) for rows, _ in halves["train"].values())
         case Compare():
-            return len(open_questions.drawn(recipe.questions, recipe.seed)[0])
+            return len(open_questions.drawn(recipe.questions, recipe.seed)[0]) if recipe.judge else 0
         case TinyLLM():
             return len(questions.drawn(recipe.data, recipe.seed)[0]["train"])
         case _:
@@ -111,6 +114,15 @@ def _reference(recipe: AnyRecipe, tasks: int) -> int:
     if source.path == SEED_ANSWERS:
         return min(source.limit or train, train)
     return len(given_data.drawn("rounds.probe.reference", source, recipe.seed))
+
+
+def _benchmark_fact(config: Benchmarks, seed: int) -> str:
+    """Load the tasks with their data, from disk or the model hub: a name that is not there is told first of all."""
+    from pipelines.benchmark import harness
+
+    with harness.quiet():
+        found = harness.load(config, seed)
+    return f"benchmarks: {', '.join(found)}"
 
 
 def _cluster_fact(faculty: ClusterFaculty) -> str:

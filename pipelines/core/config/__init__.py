@@ -9,6 +9,7 @@ from pipelines.core.config.base import (
     Strict,
     by_default,
 )
+from pipelines.core.config.benchmarks import Benchmarks
 from pipelines.core.config.data import (
     Answers,
     AnyAnswers,
@@ -95,6 +96,7 @@ __all__ = [
     "AnyRationales",
     "Asked",
     "AskedJudge",
+    "Benchmarks",
     "Bootstrap",
     "Compared",
     "ComparedAnswers",

@@ -4,6 +4,7 @@ Knows only plain values. How records become Arrow is in `tables.py`; how they ar
 An `id` hashes the record's content (`hashing.key_of`), so the same content has the same id everywhere.
 """
 
+from pipelines.core.records.benchmarks import BenchmarkAnswer, Likelihood
 from pipelines.core.records.choices import ChoiceAnswer, Part, Question, Rationale, RationaleTask
 from pipelines.core.records.judged import AnswerLikelihood, OpenQuestion, Pair, Said, Score, Side, Talk, Verdict
 from pipelines.core.records.learning import Preference, SoftTargets, TrainExample
@@ -39,6 +40,8 @@ Record = (
     | Verdict
     | Score
     | AnswerLikelihood
+    | Likelihood
+    | BenchmarkAnswer
     | Conversation
     | Dropped
 )
@@ -46,6 +49,7 @@ Record = (
 __all__ = [
     "Answer",
     "AnswerLikelihood",
+    "BenchmarkAnswer",
     "ChoiceAnswer",
     "Completion",
     "Conversation",
@@ -55,6 +59,7 @@ __all__ = [
     "Influence",
     "InfluenceMethod",
     "Instruction",
+    "Likelihood",
     "Message",
     "OpenQuestion",
     "Pair",

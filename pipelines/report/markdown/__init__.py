@@ -5,7 +5,7 @@ place in the document. Knows the report's data only; how its numbers are written
 """
 
 from pipelines.report.data import Report
-from pipelines.report.markdown import influence, judged, ledger, rows, scores
+from pipelines.report.markdown import benchmarked, influence, judged, ledger, rows, scores
 from pipelines.report.markdown.pieces import escaped, fenced, part, table
 from pipelines.report.words import STATUS_WORDS, duration, when
 
@@ -18,6 +18,7 @@ def markdown(report: Report) -> str:
         _head(report),
         *(scores.student(report) if report.trains else []),
         *(judged.judged(report.judged) if report.judged else []),
+        *(benchmarked.benchmarked(report.benchmarked) if report.benchmarked else []),
         *(part("Rounds of influence", influence.influence(report.influence)) if report.influence else []),
         *part("What became of the rows", rows.funnel(report.funnel)),
         *(part("Loss", rows.loss(report.loss_curve)) if report.trains else []),
@@ -26,7 +27,7 @@ def markdown(report: Report) -> str:
             "Where the time and the tokens went",
             [*ledger.ledger(report), *ledger.teachers(report), *ledger.engines(report)],
         ),
-        *([] if report.judged else _shown(report)),
+        *([] if report.compares else _shown(report)),
         *part("Some rows that were dropped", rows.dropped(report)),
         *part("Repeat it", [fenced(report.command, "sh"), fenced(report.recipe_yaml, "yaml")]),
         *part("Versions", table(("", "Version"), report.versions.items(), "ll")),
