@@ -45,7 +45,8 @@ def openai_app(models: Sequence[Served], session: Session, door: Door) -> Any:
     from ray.llm._internal.serve.core.configs.openai_api_models import to_model_metadata
     from ray.serve.llm import LLMConfig, build_llm_deployment
 
-    engines, cards = {}, {}
+    engines: dict[str, Any] = {}
+    cards: dict[str, Any] = {}
     for model in models:
         replica = setup(model.folder, model.engine, session)
         config = LLMConfig(**serve_config(model.name, replica, model.replicas, model.adapters))
