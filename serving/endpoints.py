@@ -20,6 +20,8 @@ from pipelines.core.config import Engine
 from pipelines.core.errors import UserError
 from pipelines.core.hashing import key_of
 from serving.door import HOST, Door
+from serving.shown import RowsFile
+from serving.site import Site
 
 DEFAULT_PORT = 8123
 
@@ -45,20 +47,21 @@ class Endpoints:
     _started: list[str] = field(default_factory=list)  # their base URLs
     _http_up: bool = False
 
-    def up(self, models: list[Served], *, at_root: bool = False) -> str:
+    def up(self, models: list[Served], *, at_root: bool = False, rows: RowsFile | None = None) -> str:
         """Serve these models behind one address, ready to be asked; returns its base URL (`…/v1`)."""
-        base_url = self.start(models, at_root=at_root)
+        base_url = self.start(models, at_root=at_root, rows=rows)
         self.wait(base_url)
         return base_url
 
-    def start(self, models: list[Served], *, at_root: bool = False) -> str:
+    def start(self, models: list[Served], *, at_root: bool = False, rows: RowsFile | None = None) -> str:
         """Begin to serve these models; returns the base URL at once.
 
         A path of its own tells an application from others behind the same port, and none can be asked in its place.
-        `at_root` has it at the port's own `/v1`: what a person types.
+        `at_root` has it at the port's own `/v1`: what a person types. A page for them is beside it, with these `rows`.
         """
+        site = Site(rows) if at_root else None
         meaning = [[m.name, m.digest, m.engine.model_dump(mode="json")] for m in models]
-        return self._start(meaning, lambda: self._application(models), at_root)
+        return self._start([*meaning, repr(rows)], lambda: self._application(models, site), at_root)
 
     def up_alone(self, meaning: Sequence[Any], make: Callable[[], Any]) -> str:
         """Serve an application that holds no such model, at the port's own `/v1`; returns that base URL.
@@ -121,8 +124,11 @@ class Endpoints:
             )
         self._http_up = True
 
-    def _application(self, models: list[Served]) -> Any:
-        """Engines behind one ingress; an encoder-decoder, which is none for vLLM, has an application of its own."""
+    def _application(self, models: list[Served], site: Site | None) -> Any:
+        """Engines behind one ingress; an encoder-decoder, which is none for vLLM, has an application of its own.
+
+        That one reads no chats, which is all that the page writes, so no page is beside it.
+        """
         if any(ChatTokenizer(str(m.folder)).is_encoder_decoder for m in models):
             from serving import encoder_decoder
 
@@ -132,7 +138,7 @@ class Endpoints:
         from serving.front import openai_app
 
         configs = [serve_config(m.name, setup(m.folder, m.engine, self.session)) for m in models]
-        return openai_app(configs, self.door)
+        return openai_app(configs, self.door, site)
 
 
 @contextmanager
