@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.app import AddressOption, KeysOption, PortOption, RunArg, RunsOption, SetOption, app, counts
+from pipelines.core.errors import UserError
 from pipelines.core.progress import Budget, Progress
 from pipelines.core.records import InfluenceMethod
 from serving.door import HOST, opened
@@ -26,6 +27,9 @@ def serve(
             help="Serve what tells how much a row would help the student (POST /v1/influence) in their place.",
         ),
     ] = False,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", metavar="NAME", help="Serve this one only; may be said again.")
+    ] = None,
     keys: KeysOption = None,
     host: Annotated[
         str, typer.Option("--host", help="Where to listen; 0.0.0.0 is reached from other machines, and needs a key.")
@@ -35,18 +39,23 @@ def serve(
     max_tokens_per_request: Annotated[int | None, typer.Option(min=1, help="That may be written for one.")] = None,
     max_body_mb: Annotated[float, typer.Option(min=0.001, help="The largest request.")] = Limits.body_bytes / MB,
 ) -> None:
-    """Serve a run's teacher and student as OpenAI-compatible endpoints, until Ctrl-C.
+    """Serve a run's models as OpenAI-compatible endpoints, with a page to compare them, until Ctrl-C.
 
-    Without a live key (see `tutelage keys`) they answer this machine only. Limits hold for each key.
+    These are teacher, student-before and student, or the models that were compared. Without a live key (see
+    `tutelage keys`) they answer this machine only. Limits hold for each key.
     """
     from pipelines.runs import api
     from pipelines.runs import serve as serving_run
 
+    if probe and model:
+        raise UserError("--model chooses among models that answer, and --probe serves none of these")
     limits = Limits(requests_per_minute, tokens_per_minute, max_tokens_per_request, int(max_body_mb * MB))
     door = opened(host, keys, limits)
     recipe, _, stages = api.open_run(run, runs)
-    what = serving_run.serve_probe if probe else serving_run.serve
-    what(recipe, stages, runs, address, port, door, typer.echo)
+    if probe:
+        serving_run.serve_probe(recipe, stages, runs, address, port, door, typer.echo)
+    else:
+        serving_run.serve(recipe, stages, runs, address, port, door, typer.echo, model or ())
 
 
 @app.command()
