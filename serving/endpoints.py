@@ -124,7 +124,7 @@ class Endpoints:
             )
         self._http_up = True
 
-    def _application(self, models: list[Served], site: Site | None) -> Any:
+    def _application(self, models: list[Served], site: Site | None = None) -> Any:
         """Engines behind one ingress; an encoder-decoder, which is none for vLLM, has an application of its own.
 
         That one reads no chats, which is all that the page writes, so no page is beside it.
