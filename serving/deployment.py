@@ -12,6 +12,8 @@ from serving.door import Door
 from serving.endpoints import QUIET, http_options
 from serving.holding import holding
 from serving.served import Served
+from serving.shown import RowsFile
+from serving.site import Site
 
 NAME = "tutelage"
 
@@ -21,11 +23,12 @@ class Deployment(Strict):
 
     models: tuple[Served, ...]
     door: Door
+    rows: RowsFile | None = None  # what the page shows of the run
 
 
 def application(deployment: Deployment) -> Any:
     """What Serve makes of the file, in a process on the cluster."""
-    return holding(deployment.models, joined(), deployment.door)
+    return holding(deployment.models, joined(), deployment.door, Site(deployment.rows))
 
 
 def config(deployment: Deployment, port: int) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from pipelines.core.hashing import key_of
 from serving.door import HOST, Door
 from serving.holding import holding
 from serving.served import Served
+from serving.shown import RowsFile
+from serving.site import Site
 
 DEFAULT_PORT = 8123
 QUIET = {"log_level": "WARNING", "enable_access_log": False}
@@ -34,19 +36,21 @@ class Endpoints:
     _started: list[str] = field(default_factory=list)  # their base URLs
     _http_up: bool = False
 
-    def up(self, models: list[Served], *, at_root: bool = False) -> str:
+    def up(self, models: list[Served], *, at_root: bool = False, rows: RowsFile | None = None) -> str:
         """Serve these models behind one address, ready to be asked; returns its base URL (`…/v1`)."""
-        base_url = self.start(models, at_root=at_root)
+        base_url = self.start(models, at_root=at_root, rows=rows)
         self.wait(base_url)
         return base_url
 
-    def start(self, models: list[Served], *, at_root: bool = False) -> str:
+    def start(self, models: list[Served], *, at_root: bool = False, rows: RowsFile | None = None) -> str:
         """Begin to serve these models; returns the base URL at once.
 
         A path of its own tells an application from others behind the same port, and none can be asked in its place.
-        `at_root` has it at the port's own `/v1`: what a person types.
+        `at_root` has it at the port's own `/v1`: what a person types. A page for them is beside it, with these `rows`.
         """
-        return self._start([m.meaning for m in models], lambda: holding(models, self.session, self.door), at_root)
+        site = Site(rows) if at_root else None
+        meaning = [*(model.meaning for model in models), repr(rows)]
+        return self._start(meaning, lambda: holding(models, self.session, self.door, site), at_root)
 
     def up_alone(self, meaning: Sequence[Any], make: Callable[[], Any]) -> str:
         """Serve an application that holds no such model, at the port's own `/v1`; returns that base URL.

@@ -19,9 +19,11 @@ from cluster.session import Session
 from serving.asked import CHAT, COMPLETIONS
 from serving.counters import Counters
 from serving.door import Door
-from serving.gate import Gate
+from serving.gate import OPEN_PATHS, Gate
 from serving.refusals import refusal, worded
 from serving.served import Served
+from serving.site import OPEN_PATHS as OF_THE_SITE
+from serving.site import Site
 
 REQUESTS_AT_ONCE = 1024
 GETS = {"/v1/models": "models", "/v1/models/{model:path}": "model_data"}
@@ -37,8 +39,8 @@ def behind_gate(cls: type, posts: Mapping[str, str], door: Door, models: Sequenc
     return serve.deployment(serve.ingress(app)(cls))
 
 
-def openai_app(models: Sequence[Served], session: Session, door: Door) -> Any:
-    """Engines of these models behind the stock ingress, to be run by Serve.
+def openai_app(models: Sequence[Served], session: Session, door: Door, site: Site | None = None) -> Any:
+    """Engines of these models behind the stock ingress, and a site, to be run by Serve.
 
     It scales on its own terms; one small replica is enough in front of these engines, and limits are counted in one.
     """
@@ -55,7 +57,7 @@ def openai_app(models: Sequence[Served], session: Session, door: Door) -> Any:
         engines |= dict.fromkeys(model.names, engine)
         cards |= {name: to_model_metadata(name, config) for name in model.names}
     ingress = serve.deployment(
-        stock_ingress(door, tuple(engines)),
+        stock_ingress(door, tuple(engines), site),
         num_replicas=1,
         ray_actor_options={"num_cpus": 0.1},
         max_ongoing_requests=REQUESTS_AT_ONCE,
@@ -63,7 +65,7 @@ def openai_app(models: Sequence[Served], session: Session, door: Door) -> Any:
     return ingress.bind(llm_deployments=engines, model_cards=cards)
 
 
-def stock_ingress(door: Door, models: Sequence[str]) -> Any:
+def stock_ingress(door: Door, models: Sequence[str], site: Site | None = None) -> Any:
     """The class of Ray Serve LLM's ingress, with our application in the place of its own."""
     from ray.llm._internal.serve.core.configs.openai_api_models import OpenAIHTTPException
     from ray.serve.llm.ingress import make_fastapi_ingress
@@ -71,7 +73,7 @@ def stock_ingress(door: Door, models: Sequence[str]) -> Any:
 
     from serving.ingress import Ingress
 
-    app = front(door, models)
+    app = front(door, models, site)
     app.add_exception_handler(OpenAIHTTPException, _of_engine)
     app.add_exception_handler(VLLMClientError, _of_request)
     app.add_exception_handler(ValueError, _of_messages)
@@ -80,12 +82,15 @@ def stock_ingress(door: Door, models: Sequence[str]) -> Any:
     return make_fastapi_ingress(Ingress, endpoint_map=routes, app=app)
 
 
-def front(door: Door, models: Sequence[str]) -> FastAPI:
-    """An application behind the gate that has no routes yet but those of its health."""
+def front(door: Door, models: Sequence[str], site: Site | None = None) -> FastAPI:
+    """An application behind the gate that has no routes yet but those of its health, and of its site."""
     app = worded()
-    app.add_middleware(Gate, door=door, models=tuple(models), observer=Counters)
+    open_paths = (*OPEN_PATHS, *(OF_THE_SITE if site else ()))
+    app.add_middleware(Gate, door=door, models=tuple(models), observer=Counters, open_paths=open_paths)
     app.get("/health")(_health)
     app.get("/ready")(_ready)
+    if site:
+        site.join(app)
     return app
 
 

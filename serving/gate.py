@@ -1,14 +1,14 @@
 """What stands before every application that is served: who may come in, from where, how often, with how much.
 
 Knows ASGI, keys and limits. Does not know what is behind it, nor Ray. Requests are read whole before they go on, as
-their tokens are counted; answers go through as they come. Health is told to everyone.
+their tokens are counted; answers go through as they come. Health, and what else holds no data, is told to everyone.
 """
 
 import asyncio
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -58,14 +58,16 @@ class Gate:
         models: Sequence[str],
         observer: Callable[[], Observe],
         clock: Clock = time.monotonic,
+        open_paths: Collection[str] = OPEN_PATHS,
     ) -> None:
         self._app, self._door, self._models, self._clock = app, door, models, clock
+        self._open_paths = open_paths
         self._keys = LiveKeys(door.keys) if door.keys else None
         self._allowances: defaultdict[str, Allowance] = defaultdict(lambda: Allowance(door.limits, clock))
         self._observe = observer()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or (scope["type"] == "http" and _path(scope) in OPEN_PATHS):
+        if scope["type"] == "lifespan" or (scope["type"] == "http" and _path(scope) in self._open_paths):
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
             await self._visit(scope, receive, Reply(send))

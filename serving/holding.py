@@ -10,10 +10,14 @@ from cluster.session import Session
 from pipelines.core.chat import ChatTokenizer
 from serving.door import Door
 from serving.served import Served
+from serving.site import Site
 
 
-def holding(models: Sequence[Served], session: Session, door: Door) -> Any:
-    """An application for Serve to run, with these models behind this door."""
+def holding(models: Sequence[Served], session: Session, door: Door, site: Site | None = None) -> Any:
+    """An application for Serve to run, with these models behind this door, and a site.
+
+    An encoder-decoder reads no chats, which is all that the page writes, so no site is beside it.
+    """
     if any(ChatTokenizer(str(model.folder)).is_encoder_decoder for model in models):
         from serving import encoder_decoder
 
@@ -22,4 +26,4 @@ def holding(models: Sequence[Served], session: Session, door: Door) -> Any:
         return encoder_decoder.application(model.name, model.folder, model.engine, session, door)
     from serving.front import openai_app
 
-    return openai_app(models, session, door)
+    return openai_app(models, session, door, site)

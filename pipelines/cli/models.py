@@ -1,10 +1,12 @@
 """Commands about a run's models, and about the machine: serve them, ask what would help the student."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipelines.cli.app import AddressOption, KeysOption, PortOption, RunArg, RunsOption, SetOption, app, counts
+from pipelines.core.errors import UserError
 from pipelines.core.progress import Budget, Progress
 from pipelines.core.records import InfluenceMethod
 from serving.door import HOST, opened
@@ -26,6 +28,21 @@ def serve(
             help="Serve what tells how much a row would help the student (POST /v1/influence) in their place.",
         ),
     ] = False,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", metavar="NAME", help="Serve this one only; may be said again.")
+    ] = None,
+    replicas: Annotated[
+        list[str] | None,
+        typer.Option("--replicas", metavar="MODEL=MIN:MAX", help="How many engines Serve keeps of a model, from 0 on."),
+    ] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option("--adapter", metavar="MODEL/NAME=FOLDER", help="A LoRA adapter of a model, as one more model."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="Write down what `serve deploy` needs, and serve nothing."),
+    ] = None,
     keys: KeysOption = None,
     host: Annotated[
         str, typer.Option("--host", help="Where to listen; 0.0.0.0 is reached from other machines, and needs a key.")
@@ -35,18 +52,27 @@ def serve(
     max_tokens_per_request: Annotated[int | None, typer.Option(min=1, help="That may be written for one.")] = None,
     max_body_mb: Annotated[float, typer.Option(min=0.001, help="The largest request.")] = Limits.body_bytes / MB,
 ) -> None:
-    """Serve a run's teacher and student as OpenAI-compatible endpoints, until Ctrl-C.
+    """Serve a run's models as OpenAI-compatible endpoints, with a page to compare them, until Ctrl-C.
 
-    Without a live key (see `tutelage keys`) they answer this machine only. Limits hold for each key.
+    These are teacher, student-before and student, or the models that were compared. Without a live key (see
+    `tutelage keys`) they answer this machine only. Limits hold for each key.
     """
     from pipelines.runs import api
     from pipelines.runs import serve as serving_run
+    from pipelines.runs.served_with import ALL, Wanted
 
+    wanted = Wanted(model or (), replicas or (), adapter or ())
+    if probe and (wanted != ALL or config):
+        raise UserError("--model, --replicas, --adapter and --config are for models that answer, which --probe is not")
     limits = Limits(requests_per_minute, tokens_per_minute, max_tokens_per_request, int(max_body_mb * MB))
     door = opened(host, keys, limits)
     recipe, _, stages = api.open_run(run, runs)
-    what = serving_run.serve_probe if probe else serving_run.serve
-    what(recipe, stages, runs, address, port, door, typer.echo)
+    if probe:
+        serving_run.serve_probe(recipe, stages, runs, address, port, door, typer.echo)
+    elif config:
+        serving_run.write_down(recipe, stages, runs, port, door, typer.echo, wanted, config)
+    else:
+        serving_run.serve(recipe, stages, runs, address, port, door, typer.echo, wanted)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Teacher and student behind one address, or the student's probe, until Ctrl-C.
+"""A run's models behind one address, with a page for them, or the student's probe, until Ctrl-C.
 
 Knows a run's finished student, its teacher, and what the student should be good at. Who may come in is the door's.
 """
@@ -8,43 +8,87 @@ import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from pipelines.core import runner
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import VLLMTeacher
 from pipelines.core.errors import UserError
 from pipelines.core.progress import Progress
-from pipelines.core.recipe import STUDENT, AnyRecipe, Distil, Montessori, StudentRecipe, TinyLLM, signal_teachers
+from pipelines.core.recipe import (
+    STUDENT,
+    AnyRecipe,
+    Compare,
+    Distil,
+    Montessori,
+    StudentRecipe,
+    TinyLLM,
+    signal_teachers,
+)
 from pipelines.core.stage import Done, Stage
 from pipelines.core.storage import Folder
 from pipelines.recipes.probing import ProbeStages
+from pipelines.runs import browsing, served
 from pipelines.runs.probe import KEY, before, probed
+from pipelines.runs.served_with import ALL, Wanted
 from pipelines.train.student import model_of
+from serving import deployment
+from serving.deployment import Deployment
 from serving.door import Door
+from serving.endpoints import DEFAULT_PORT
 from serving.faculty import ClusterFaculty
 from serving.served import Served
+from serving.shown import RowsFile, kept
 
 HELLO_PROBE = {"instruction": "Name a colour.", "response": "Blue."}
 Say = Callable[[str], None]
 
 
 def serve(
-    recipe: AnyRecipe, stages: Sequence[Stage], runs: str, address: str | None, port: int | None, door: Door, say: Say
+    recipe: AnyRecipe,
+    stages: Sequence[Stage],
+    runs: str,
+    address: str | None,
+    port: int | None,
+    door: Door,
+    say: Say,
+    wanted: Wanted = ALL,
 ) -> None:
-    """Serve until interrupted. UserError where the run has no student yet."""
-    if not isinstance(recipe, StudentRecipe):
-        raise UserError(f"{recipe.name!r} has the method {recipe.method!r}, which trains no student to serve")
-    models = _models(recipe, stages, Folder(runs))
+    """Serve the models that are wanted until interrupted. UserError where the run has none yet."""
+    models = wanted.of(_models_of(recipe, stages, Folder(runs), say))
+    rows = _rows(recipe, stages, Folder(runs))
     faculty = ClusterFaculty(recipe, address, say=say, door=door)
     with closing(faculty):
         faculty.hold_port(port)
         say(f"starting {' and '.join(m.name for m in models)} ...")
-        base_url = faculty.endpoints.up(models, at_root=True)
+        base_url = faculty.endpoints.up(models, at_root=True, rows=rows)
         say(f"\nOpenAI-compatible endpoint: {base_url}")
-        say(f"models: {', '.join(m.name for m in models)} ({door.words})")
+        say(f"models: {', '.join(name for m in models for name in m.names)} ({door.words})")
+        if not _is_encoder_decoder(models[-1]):
+            say(f"to compare them in a browser: {base_url.removesuffix('v1')}")
         path, body = _hello(models[-1])
         _serve_on(f"{base_url}/{path}", body, door, say)
+
+
+def write_down(
+    recipe: AnyRecipe,
+    stages: Sequence[Stage],
+    runs: str,
+    port: int | None,
+    door: Door,
+    say: Say,
+    wanted: Wanted,
+    file: Path,
+) -> None:
+    """What would be served, as a file for `serve deploy`. Starts nothing."""
+    models = wanted.of(_models_of(recipe, stages, Folder(runs), say))
+    written = Deployment(models=tuple(models), door=door, rows=_rows(recipe, stages, Folder(runs)))
+    text = yaml.safe_dump(deployment.config(written, port or DEFAULT_PORT), sort_keys=False)
+    file.write_text(text, encoding="utf-8")
+    say(f"{file} is written: serve deploy {file}")
 
 
 def serve_probe(
@@ -84,14 +128,36 @@ def _serve_on(url: str, body: Mapping[str, Any], door: Door, say: Say) -> None:
     say("stopping ...")
 
 
+def _models_of(recipe: AnyRecipe, stages: Sequence[Stage], runs: Folder, say: Say) -> list[Served]:
+    if isinstance(recipe, Compare):
+        models, elsewhere = served.compared(recipe, stages, runs)
+        for name in elsewhere:
+            say(f"{name} is not served: it is a teacher of kind {recipe.teachers[name].kind}, not vllm")
+        return models
+    if not isinstance(recipe, StudentRecipe):
+        raise UserError(f"{recipe.name!r} has the method {recipe.method!r}, which leaves no model to serve")
+    return _models(recipe, stages, runs)
+
+
+def _rows(recipe: AnyRecipe, stages: Sequence[Stage], runs: Folder) -> RowsFile:
+    """What the page shows of the run, in its folder."""
+    run_folder = runs.child(runner.run_name(recipe.name, stages))
+    return kept(run_folder, *browsing.of_run(recipe, _done(stages, runs)))
+
+
 def _models(recipe: StudentRecipe, stages: Sequence[Stage], runs: Folder) -> list[Served]:
+    """Teacher, student before and after. An encoder-decoder is served alone."""
     student = _student(recipe, stages, runs)
     models = [Served("student", model_of(student), student.manifest["digest"], recipe.student.engine)]
+    if _is_encoder_decoder(models[0]):
+        return models
+    done = _done(stages, runs)
+    models.insert(0, served.before(recipe, done))
     # The teacher that its student is compared with, or else the first that it learnt from.
     names = _taught_by(recipe)
     spec = recipe.teachers[names[0]] if names else None
-    if isinstance(spec, VLLMTeacher) and not _is_encoder_decoder(models[0]):
-        models.insert(0, _teacher(recipe, names[0], spec, _done(stages, runs)))
+    if isinstance(spec, VLLMTeacher):
+        models.insert(0, _teacher(recipe, names[0], spec, done))
     return models
 
 

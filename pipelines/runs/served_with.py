@@ -1,11 +1,11 @@
-"""With how many engines, and with which adapters beside them, a run's models are served.
+"""Which of a run's models are served, with how many engines, and with which adapters beside them.
 
 Knows how a person writes that down. Starts nothing.
 """
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cluster import adapters
@@ -15,6 +15,30 @@ from serving.served import Served
 
 _BOUNDS = re.compile(r"(?P<model>[^=]+)=(?P<min>\d{1,4}):(?P<max>\d{1,4})\Z")
 _ADAPTER = re.compile(r"(?P<model>[^=/]+)/(?P<name>[\w.-]+)=(?P<folder>.+)\Z")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a person asks for."""
+
+    names: Sequence[str] = ()  # all without one
+    replicas: Sequence[str] = ()  # MODEL=MIN:MAX
+    adapters: Sequence[str] = ()  # MODEL/NAME=FOLDER
+
+    def of(self, models: Sequence[Served]) -> list[Served]:
+        """Those of a run's models, and how. UserError for what cannot be."""
+        return beside(replicas(named(models, self.names), self.replicas), self.adapters)
+
+
+ALL = Wanted()
+
+
+def named(models: Sequence[Served], names: Sequence[str]) -> list[Served]:
+    """Those of these names, or all. UserError where there is no such model."""
+    there = {model.name: model for model in models}
+    for name in names:
+        _named(name, there, f"--model {name}")
+    return [model for model in models if not names or model.name in names]
 
 
 def replicas(models: Sequence[Served], wanted: Sequence[str]) -> list[Served]:
@@ -49,5 +73,5 @@ def beside(models: Sequence[Served], wanted: Sequence[str]) -> list[Served]:
 
 def _named(name: str, models: dict[str, Served], where: str) -> Served:
     if name not in models:
-        raise UserError(f"{where}: no model {name!r} is served; there is {', '.join(models)}")
+        raise UserError(f"{where}: there is no such model to serve; there is {', '.join(models)}")
     return models[name]

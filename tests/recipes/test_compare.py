@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from panel import Panel, Says, honest, is_pair, judging, longer, numbered, shown
 from pydantic import ValidationError
 
@@ -17,14 +18,19 @@ from pipelines.core.progress import Progress
 from pipelines.core.recipe import Compare, recipe_of
 from pipelines.core.records import Score, Talk, Verdict
 from pipelines.core.runner import Finished
+from pipelines.core.stage import Done
 from pipelines.core.storage import Folder
 from pipelines.formats import write
 from pipelines.judge import fence, self_check
 from pipelines.recipes import compare
 from pipelines.report.judged import Judged, JudgedModel
 from pipelines.report.markdown import markdown
-from pipelines.runs import api, export, judged_export, lineage, preflight, reporting
+from pipelines.runs import api, browsing, export, judged_export, lineage, preflight, reporting, serve
+from pipelines.runs.served_with import Wanted
+from serving.door import Door
 from serving.faculty import ClusterFaculty
+from serving.served import Served
+from serving.shown import RowsFile
 
 FIT = judging(honest, numbered)
 CHECK_REPLIES = 32 * 2 * 2
@@ -468,3 +474,100 @@ def test_the_pairs_that_ship_favour_neither_length_nor_place() -> None:
     assert (len(known), len(self_check.pairs())) == (24, 32)
     assert 10 <= sum(len(p.model_said[0]) < len(p.baseline_said[0]) for p in known) <= 14
     assert all((p.model_said == p.baseline_said) == (p.category == self_check.SAME) for p in self_check.pairs())
+
+
+def finished(made: Run) -> dict[str, Done]:
+    return {each.stage.name: each.done for each in made.finished}
+
+
+def test_a_comparison_can_be_read_question_by_question(data: dict[str, Any], runs: Folder, quiet: Progress) -> None:
+    made = Run(read(data), panel(), runs).run(quiet)
+    rows, about = browsing.of_run(made.recipe, finished(made))
+    assert "what the judge said" in about
+    by_prompt = {row.prompt: row for row in rows}
+    assert len(by_prompt) == 8
+    won, lost = by_prompt["Say 0."], by_prompt["Say 3.\n\nAnd once more."]
+    assert (won.category, won.reference) == ("even", "")
+    assert [(each.model, each.text) for each in won.answers] == [("small", "GOOD 0"), ("big", "POOR 0")]
+    pair, of_small, of_big = won.judgements
+    assert (pair.model, pair.baseline, pair.result) == ("small", "big", "win")
+    assert [(reply.order, reply.says) for reply in pair.replies] == [
+        ("small first", "small is better"),
+        ("big first", "small is better"),
+    ]
+    assert {reply.text for reply in pair.replies} == {"Weighed.\n[[A]]", "Weighed.\n[[B]]"}
+    assert (of_small.result, [reply.says for reply in of_small.replies]) == ("number", ["8 of 10"])
+    assert (of_big.model, [reply.order for reply in of_big.replies]) == ("big", ["turn 1"])
+    assert (lost.reference, lost.judgements[0].result) == ("3\n\n3 again", "loss")
+    assert [reply.order for reply in lost.judgements[1].replies] == ["turn 1", "turn 2"]
+    assert by_prompt["Say 5."].judgements[0].result == "tie"
+
+
+def test_replies_without_a_verdict_are_told_as_such(data: dict[str, Any], runs: Folder, quiet: Progress) -> None:
+    def mute(request: Any) -> str:
+        return FIT(request) if "GOOD" not in request.prompt and "POOR" not in request.prompt else "Hm."
+
+    made = Run(read(data), panel(mute), runs).run(quiet)
+    rows, _ = browsing.of_run(made.recipe, finished(made))
+    pair, number, _ = rows[0].judgements
+    assert (pair.result, pair.replies[0].says, pair.replies[0].text) == ("unscored", "no verdict", "Hm.")
+    assert number.replies[0].says == "no number"
+
+
+class Endpoints:
+    """Serves nothing, and remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.models: list[Served] = []
+        self.rows: RowsFile | None = None
+
+    def up(self, models: list[Served], *, at_root: bool, rows: RowsFile) -> str:
+        assert at_root
+        self.models, self.rows = models, rows
+        return "http://127.0.0.1:8123/v1"
+
+
+@pytest.fixture
+def endpoints(monkeypatch: pytest.MonkeyPatch) -> Endpoints:
+    made = Endpoints()
+    monkeypatch.setattr(ClusterFaculty, "endpoints", made)
+    monkeypatch.setattr(ClusterFaculty, "hold_port", lambda *_: None)
+    monkeypatch.setattr(serve, "_wait", lambda: None)
+    return made
+
+
+def test_a_comparisons_models_are_served_with_what_was_said_of_them(
+    data: dict[str, Any], model: Path, runs: Folder, quiet: Progress, endpoints: Endpoints
+) -> None:
+    data["teachers"]["small"] = {"kind": "vllm", "model": str(model)}
+    made = Run(read(data), panel(), runs).run(quiet)
+    said: list[str] = []
+    serve.serve(made.recipe, made.stages, runs.uri, None, None, Door(), said.append)
+    assert [each.name for each in endpoints.models] == ["small"]
+    assert "big is not served: it is a teacher of kind fake, not vllm" in said
+    assert "to compare them in a browser: http://127.0.0.1:8123/" in said
+    assert endpoints.rows is not None
+    assert endpoints.rows.folder == made.folder
+    assert len(endpoints.rows.rows) == 8
+    with pytest.raises(UserError, match="--model big: there is no such model to serve; there is small"):
+        serve.serve(made.recipe, made.stages, runs.uri, None, None, Door(), said.append, Wanted(["big"]))
+    file = Path(runs.uri) / "serve.yaml"
+    serve.write_down(
+        made.recipe, made.stages, runs.uri, 8200, Door(), said.append, Wanted(replicas=["small=0:2"]), file
+    )
+    assert said[-1] == f"{file} is written: serve deploy {file}"
+    written = yaml.safe_load(file.read_text())
+    assert written["http_options"]["port"] == 8200
+    assert written["applications"][0]["args"]["models"][0]["replicas"] == {"min": 0, "max": 2}
+
+
+def test_a_comparison_that_cannot_be_served_is_refused_in_words(
+    data: dict[str, Any], runs: Folder, quiet: Progress, endpoints: Endpoints
+) -> None:
+    made = Run(read(data), panel(), runs)
+    with pytest.raises(UserError, match="not finished yet"):
+        serve.serve(made.recipe, made.stages, runs.uri, None, None, Door(), print)
+    made.run(quiet)
+    with pytest.raises(UserError, match="none is of kind vllm"):
+        serve.serve(made.recipe, made.stages, runs.uri, None, None, Door(), print)
+    assert endpoints.models == []

@@ -20,6 +20,7 @@ from serving.door import Door
 from serving.endpoints import Endpoints
 from serving.faculty import ClusterFaculty
 from serving.served import Served
+from serving.shown import RowsFile
 
 
 @pytest.fixture
@@ -138,7 +139,7 @@ def test_it_is_served_alone_and_asked_for_completions(
     planned = [Planned(stage, "done", done) for stage in stages]
     served: list[str] = []
 
-    def up(_: Endpoints, models: list[Served], *, at_root: bool) -> str:
+    def up(_: Endpoints, models: list[Served], *, at_root: bool, rows: RowsFile) -> str:
         served.extend(model.name for model in models)
         return "http://here/v1"
 
@@ -150,6 +151,7 @@ def test_it_is_served_alone_and_asked_for_completions(
     serve.serve(recipe, stages, runs.uri, None, None, Door(), said.append)
     assert served == ["student"]
     assert "http://here/v1/completions" in "".join(said)
+    assert "browser" not in "".join(said), "it reads no chats, so it has no page"
 
 
 def test_show_tokens_shows_both_sides(tiny_t5: Path, tmp_path: Path) -> None:

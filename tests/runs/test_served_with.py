@@ -12,6 +12,7 @@ from cluster.session import Session
 from pipelines.core.config import Engine
 from pipelines.core.errors import UserError
 from pipelines.runs import served_with
+from pipelines.runs.served_with import ALL, Wanted
 from serving.served import Served
 
 HERE = Session("", Path("logs"), gpus=0, threads=2)
@@ -37,6 +38,13 @@ def config_of(model: Served) -> dict[str, Any]:
     return serve_config(model.name, replica, model.replicas, model.adapters)
 
 
+def test_models_are_wanted_by_name(models: list[Served]) -> None:
+    assert ALL.of(models) == models
+    assert Wanted(["student"]).of(models) == [models[1]]
+    with pytest.raises(UserError, match=r"--model pupil: there is no such model to serve; there is teacher, student"):
+        Wanted(["student", "pupil"]).of(models)
+
+
 def test_bounds_reach_serve(models: list[Served]) -> None:
     teacher, student = served_with.replicas(models, ["student=0:4"])
     assert (teacher.replicas, student.replicas) == (ONE, Replicas(0, 4))
@@ -52,7 +60,7 @@ def test_bounds_reach_serve(models: list[Served]) -> None:
         ("student=-1:2", "write MODEL=MIN:MAX"),
         ("student=2:1", "MAX must be at least MIN"),
         ("student=0:0", "at least 1"),
-        ("judge=1:2", "no model 'judge' is served; there is teacher, student"),
+        ("judge=1:2", "there is no such model to serve; there is teacher, student"),
     ],
 )
 def test_bounds_that_are_none_are_refused(models: list[Served], text: str, words: str) -> None:
@@ -97,7 +105,7 @@ def test_what_vllm_cannot_hold_is_refused(
     ("texts", "words"),
     [
         (["french=FOLDER"], "write MODEL/NAME=FOLDER"),
-        (["judge/french=FOLDER"], "no model 'judge' is served"),
+        (["judge/french=FOLDER"], "no such model to serve"),
         (["student/french=nowhere"], "is not a LoRA adapter"),
         (["student/french=FOLDER", "student/french=FOLDER"], "named twice"),
     ],

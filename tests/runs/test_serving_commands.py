@@ -49,6 +49,8 @@ def test_keys_can_lie_elsewhere_behind_a_link_too(keys: Cli, tmp_path: Path) -> 
         (["--host", "everywhere"], "not an IPv4 address"),
         (["--keys", "none.json"], "none.json"),
         (["--requests-per-minute", "0"], "--requests-per-minute"),
+        (["--probe", "--model", "student"], "which --probe is not"),
+        (["--probe", "--config", "serve.yaml"], "which --probe is not"),
     ],
 )
 def test_serving_is_refused_before_anything_starts(keys: Cli, cli: Cli, options: list[str], words: str) -> None:

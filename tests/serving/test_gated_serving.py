@@ -96,8 +96,39 @@ def test_without_the_right_key_nothing_is_told(base_url: str, wrong: str) -> Non
             assert refused.value.code == "invalid_api_key"
             assert wrong not in str(refused.value)
     root = base_url.removesuffix("/v1")
-    for path in ("/v1/models", "/docs", "/openapi.json", "/", "/nowhere", "/metrics"):
+    for path in ("/v1/models", "/docs", "/openapi.json", "/page/nothing", "/v1/run/answers", "/nowhere", "/metrics"):
         assert httpx2.get(root + path).status_code == 401
+
+
+def test_the_page_is_there_for_everyone(base_url: str) -> None:
+    root = base_url.removesuffix("/v1")
+    for path in ("/", "/page/main.js"):
+        page = httpx2.get(root + path)
+        assert (page.status_code, page.headers["x-content-type-options"]) == (200, "nosniff")
+
+
+def test_a_chat_streams_what_the_page_reads(client: openai.OpenAI) -> None:
+    """The shape that `tests/serving/page_server.py` has by heart."""
+    stream = client.chat.completions.create(
+        model="tiny",
+        messages=[{"role": "user", "content": "Describe the bread."}],
+        max_tokens=8,
+        temperature=0.7,
+        stream=True,
+        stream_options={"include_usage": True},
+        logprobs=True,
+        extra_body=ENDLESS,
+    )
+    first, *chunks, last = list(stream)
+    assert (first.choices[0].delta.role, first.choices[0].delta.content) == ("assistant", "")
+    assert last.choices == []
+    assert last.usage is not None
+    assert last.usage.completion_tokens == 8
+    told = [chunk.choices[0].logprobs for chunk in chunks]
+    tokens = [token for each in told if each for token in each.content or ()]
+    assert len(tokens) == 8
+    assert all(token.logprob <= 0 for token in tokens)
+    assert chunks[-1].choices[0].finish_reason == "length"
 
 
 def test_health_is_told_to_everyone(base_url: str) -> None:
