@@ -14,7 +14,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from cluster import engines
-from cluster.models import Model, adapted, resolve, resolve_tokenizer
+from cluster.models import Model, adapted, parameter_count, resolve, resolve_tokenizer
 from cluster.placement import one_per_actor
 from cluster.session import Session, session
 from pipelines.core.chat import ChatTokenizer
@@ -126,6 +126,10 @@ class ClusterFaculty:
                 if changed := number_format(spec.engine):
                     digest = key_of("vllm", digest, changed)
         return TeacherId(name, digest)
+
+    def parameters(self, name: str) -> int | None:
+        """How many weights a teacher has; None where it is behind another's API, or is no model."""
+        return parameter_count(self.model(name).folder()) if isinstance(self.spec(name), VLLMTeacher) else None
 
     def tokenizer(self, name: str) -> ChatTokenizer:
         return ChatTokenizer(str(self.model(name).folder()))

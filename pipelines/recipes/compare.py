@@ -12,6 +12,7 @@ The judge comes first: one that is not fit ends the run before anybody has answe
 `likelihoods_MODEL` before its verdicts. Endpoints are checked first of all, for the same reason.
 """
 
+from dataclasses import replace
 from functools import partial
 
 from pipelines.core.config import AnyJudge, AskedJudge, LikelihoodJudge
@@ -24,6 +25,8 @@ from pipelines.recipes.benchmarking import BenchmarkStages
 from pipelines.recipes.judging import AskedStages, fit
 from pipelines.recipes.judging_by_likelihood import LikelihoodStages
 from serving.faculty import ClusterFaculty
+
+PARAMETERS = "parameters"  # a fact of answers: the size of the model that gave them
 
 
 def stages(recipe: Compare, faculty: ClusterFaculty) -> list[Stage]:
@@ -78,8 +81,9 @@ class _Builder:
         }
 
         def run(name: str, work: type[FirstWork] | type[SecondWork], stage: StageRun) -> Outcome:
-            made = work(name, sampling, self._faculty.identity(model))
-            return run_rows(made, self._faculty, model, name, stage.inputs["source"].folder, stage)
+            asking = work(name, sampling, self._faculty.identity(model))
+            made = run_rows(asking, self._faculty, model, name, stage.inputs["source"].folder, stage)
+            return replace(made, facts={**made.facts, PARAMETERS: self._faculty.parameters(model)})
 
         def turn(name: str, work: type[FirstWork] | type[SecondWork], source: Stage, kind: str) -> Stage:
             estimate = f"one each, up to {sampling.max_tokens} tokens"

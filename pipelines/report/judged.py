@@ -37,6 +37,7 @@ class Numbers:
 class Spent:
     """What one model's answers took."""
 
+    parameters: int | None  # of the model; None where it is behind another's API
     answers: int
     prompt_tokens: int
     output_tokens: int

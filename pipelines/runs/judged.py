@@ -14,6 +14,7 @@ from pipelines.core.records import OpenQuestion, Score, Talk, Verdict
 from pipelines.core.stage import Done
 from pipelines.judge import difficulty, length_control, win_rates
 from pipelines.judge.win_rates import WORTH, Contest
+from pipelines.recipes.compare import PARAMETERS
 from pipelines.recipes.judging import CHECK, CHECK_SINGLE, PAIRWISE, SINGLE
 from pipelines.report import judged as data
 from pipelines.report.interval import QUANTILES, Interval
@@ -143,7 +144,8 @@ class _Figures:
         answers = sum(len(talk.said) for talk in self._talks[model].values())
         price = self._recipe.teachers[model].price
         cost = 1000 * price.of(read, said) / answers if price else None
-        return data.Spent(answers, read, said, seconds / answers, cost)
+        parameters = stages[0].manifest["facts"].get(PARAMETERS)
+        return data.Spent(parameters, answers, read, said, seconds / answers, cost)
 
 
 def _tells(contest: Contest, longer: Mapping[str, int]) -> bool:

@@ -54,6 +54,7 @@ def notes(recipe: Compare, judged: Judged) -> list[str]:
         told.append(f"{recipe.the_judge.teacher} judges its own answers too, and judges tend to like their own words.")
     if judged.baseline:
         told += _of_pairs(recipe, judged)
+    told += _saved(judged)
     if recipe.scored:
         told.append("Numbers from 1 to 10 are the judge's own scale; they compare only within this report.")
     if judged.way == "likelihood":
@@ -79,6 +80,28 @@ def _of_pairs(recipe: Compare, judged: Judged) -> list[str]:
             f"{n} misses may happen in up to {min(1.0, n * miss):.0%} of such comparisons, and all hold together at "
             f"{judged.confidence:.0%} only where each is read at {1 - miss / n:.1%}."
         )
+    return told
+
+
+def _saved(judged: Judged) -> list[str]:
+    """What each model takes, as shares of what the baseline does."""
+    baseline = next((each.spent for each in judged.models if each.is_baseline), None)
+    if baseline is None:
+        return []
+    told = []
+    for each in judged.models:
+        mine = each.spent
+        shares = [
+            f"{own / theirs:.2f} of its {what}"
+            for what, own, theirs in (
+                ("parameters", mine.parameters, baseline.parameters),
+                ("seconds an answer", mine.seconds_per_answer, baseline.seconds_per_answer),
+                ("cost", mine.cost_per_thousand, baseline.cost_per_thousand),
+            )
+            if own is not None and theirs
+        ]
+        if shares and not each.is_baseline:
+            told.append(f"Beside {judged.baseline}, {each.model} has or takes {', '.join(shares)}.")
     return told
 
 

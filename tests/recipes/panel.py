@@ -29,6 +29,9 @@ class Panel:
     def identity(self, name: str) -> TeacherId:
         return TeacherId(name, f"panel-{name}")
 
+    def parameters(self, name: str) -> int | None:
+        return 1000
+
     @asynccontextmanager
     async def warm(self, name: str) -> AsyncIterator["_Member"]:
         yield _Member(self, name)

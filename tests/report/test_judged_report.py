@@ -24,10 +24,10 @@ PAIRS = Pairs(
 @pytest.fixture
 def compared(stopped: Report, hostile: str) -> Report:
     small = JudgedModel(
-        "small", False, PAIRS, Numbers(Interval(6.5, 6, 7), 8, 1), LENGTHS, Spent(9, 900, 1800, 1.5, 2.25),
+        "small", False, PAIRS, Numbers(Interval(6.5, 6, 7), 8, 1), LENGTHS, Spent(135_000_000, 9, 900, 1800, 1.5, 2.25),
         {"code": (0.25, 4), "writing": (1.0, 4)}, {"code": (4.0, 4)},
     )  # fmt: skip
-    big = JudgedModel("big", True, None, None, LENGTHS, Spent(9, 900, 450, None, None), {}, {})
+    big = JudgedModel("big", True, None, None, LENGTHS, Spent(None, 9, 900, 450, None, None), {}, {})
     judgement = Judgement("win", "small", "big", "code", hostile, hostile, hostile, hostile, (hostile,), "v1")
     check = Check("pairwise", 128, 0.9, 0.85, 0.05, 0.1, 0.02, 0.97)
     judged = Judged(
@@ -59,8 +59,8 @@ def test_the_page_and_the_markdown_tell_the_same(compared: Report) -> None:
         "| pairwise | 128 | 90 % | 85 % | 5.0 % | 10 % | 2.0 % | 97 % |",
         "| code | 25 % of 4 |",
         "| small | 10 | 20 | 40 | 80 | 160 |",
-        "| small | 9 | 900 | 1,800 | 200 | 1.50 | 2.25 |",
-        "| big | 9 | 900 | 450 | 50.0 | – | – |",
+        "| small | 135,000,000 | 9 | 900 | 1,800 | 200 | 1.50 | 2.25 |",
+        "| big | – | 9 | 900 | 450 | 50.0 | – | – |",
         "### small lost against big (code)",
     ):
         assert line in text, line
@@ -68,7 +68,7 @@ def test_the_page_and_the_markdown_tell_the_same(compared: Report) -> None:
     assert "small 62.5 % [50.0, 75.0] 55.0 % [40.0, 70.0] 4 2 2 1 6.500 [6.000, 7.000] 1" in rows
     assert "small 12 % 0 % 25 % 75 % 80 %" in rows
     assert "pairwise 128 90 % 85 % 5.0 % 10 % 2.0 % 97 %" in rows
-    assert "small 9 900 1,800 200 1.50 2.25" in rows
+    assert "small 135,000,000 9 900 1,800 200 1.50 2.25" in rows
     for shown in (text, page):
         assert "tutelage trace v1" in shown
         assert "Some rows of the data" not in shown
@@ -122,3 +122,14 @@ def test_the_json_and_the_terminal_have_it_plainly(compared: Report) -> None:
     ]  # fmt: skip
     assert big.split() == ["big", "*", "-", "-", "-", "0", "40"]
     assert last.strip() == "* the baseline; judged by judge"
+
+
+def test_what_the_small_one_saves_is_said_in_shares_of_the_baselines(compared: Report) -> None:
+    judged = compared.judged
+    assert judged is not None
+    small, big = judged.models
+    assert judged_words._saved(judged) == []  # nothing is known of the baseline
+    dear = replace(big, spent=Spent(1_350_000_000, 9, 900, 450, 3.0, 45.0))
+    told = judged_words._saved(replace(judged, models=(small, dear)))
+    shares = "0.10 of its parameters, 0.50 of its seconds an answer, 0.05 of its cost"
+    assert told == [f"Beside big, small has or takes {shares}."]

@@ -129,10 +129,14 @@ def _judgement(each: Judgement) -> str:
 
 
 def _spent(models: Sequence[JudgedModel]) -> list[str]:
-    head = ("Model", "Answers", "Prompt tokens", "Output tokens", "Output tokens each", "Seconds each", "Cost of 1,000")
+    head = (
+        "Model", "Parameters", "Answers", "Prompt tokens", "Output tokens", "Output tokens each", "Seconds each",
+        "Cost of 1,000",
+    )  # fmt: skip
     rows = (
         (
             each.model,
+            "–" if s.parameters is None else count(s.parameters),
             *map(count, (s.answers, s.prompt_tokens, s.output_tokens)),
             figure(s.output_tokens / s.answers),
             figure(s.seconds_per_answer),
@@ -141,4 +145,4 @@ def _spent(models: Sequence[JudgedModel]) -> list[str]:
         for each in models
         if (s := each.spent)
     )
-    return table(head, rows, "lrrrrrr")
+    return table(head, rows, "lrrrrrrr")
