@@ -89,11 +89,13 @@ def quiet(folder: Folder | None = None) -> Iterator[None]:
     said, log = io.StringIO(), logging.getLogger("lm_eval")
     handler = logging.StreamHandler(said)
     log.addHandler(handler)
+    passes_on, log.propagate = log.propagate, False  # a started Ray has a handler for all on the terminal
     try:
         with redirect_stderr(said):
             yield
     finally:
         log.removeHandler(handler)
+        log.propagate = passes_on
         if folder is not None:
             folder.write_bytes(LOG, said.getvalue().encode())
 

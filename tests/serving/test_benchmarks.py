@@ -4,6 +4,7 @@ No engine starts. Every way in which an endpoint can be wrong must end the run b
 """
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -350,3 +351,16 @@ def test_without_a_judge_nobody_answers(data: dict[str, Any]) -> None:
     assert list(asked.of_engines(recipe)) == []
     with pytest.raises(UserError, match="none to export"):
         judged_export.taken(recipe, "run", {})
+
+
+def test_what_the_harness_says_goes_to_its_file_and_not_to_the_terminal(
+    runs: Folder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """caplog stands for the handler for everything that a started Ray has."""
+    log = logging.getLogger("lm_eval.evaluator")
+    with harness.quiet(runs):
+        log.warning("Building contexts")
+    assert caplog.records == []
+    assert runs.read_bytes(harness.LOG) == b"Building contexts\n"
+    log.warning("afterwards")
+    assert [record.message for record in caplog.records] == ["afterwards"]
