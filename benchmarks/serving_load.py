@@ -112,11 +112,13 @@ def _vllm() -> Iterator[tuple[str, str]]:
     folder = resolve(MODEL, "model").folder()
     here = Session("", Path(), gpus=_gpus(), threads=os.cpu_count() or 1)
     replica = engines.setup(folder, ENGINE, here)
-    with tempfile.NamedTemporaryFile("w+", suffix=".log") as log, held_port(None) as port:
-        given = {name: value for name, value in replica.args.items() if name != "model"}
-        given |= {"served_model_name": NAME, "host": HOST, "port": port}
+    with held_port(None) as port:
+        pass  # vLLM shares its port with nobody, not even with who holds it
+    with tempfile.NamedTemporaryFile("w+", suffix=".log") as log:
+        given = {**replica.args, "served_model_name": NAME, "host": HOST, "port": port}
         flags = _flags(given | {"distributed_executor_backend": "mp"})  # as Ray Serve LLM has it on CPUs
-        command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(folder), *flags]
+        # Not `vllm serve`: it asks for the version of a package `vllm`, which the CPU build is not called.
+        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *flags]
         process = subprocess.Popen(command, env=os.environ | replica.env, stdout=log, stderr=log)
         try:
             _wait_for(f"http://{HOST}:{port}/health", process, Path(log.name))
