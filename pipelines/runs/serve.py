@@ -67,6 +67,8 @@ def serve(
         base_url = faculty.endpoints.up(models, at_root=True, rows=rows)
         say(f"\nOpenAI-compatible endpoint: {base_url}")
         say(f"models: {', '.join(name for m in models for name in m.names)} ({door.words})")
+        if asleep := [model.name for model in models if model.replicas.min == 0]:
+            say(f"{', '.join(asleep)}: the engine starts with the first request, which waits for it")
         if not _is_encoder_decoder(models[-1]):
             say(f"to compare them in a browser: {base_url.removesuffix('v1')}")
         path, body = _hello(models[-1])

@@ -5,6 +5,7 @@ Knows comparisons, and the student as it was before training. Starts nothing.
 
 from collections.abc import Mapping, Sequence
 
+from cluster.engines import Replicas
 from pipelines.core import runner
 from pipelines.core.config import VLLMTeacher
 from pipelines.core.errors import UserError
@@ -20,9 +21,9 @@ INIT = "student_init"  # its stage: as it was pruned, not yet refitted, as evalu
 
 
 def before(recipe: StudentRecipe, done: Mapping[str, Done]) -> Served:
-    """The student of a run that has trained one, as it was."""
+    """The student of a run that has trained one, as it was. Its engine starts when it is first asked: few ever ask."""
     init = done[INIT]
-    return Served(BEFORE, model_of(init), init.manifest["digest"], recipe.student.engine)
+    return Served(BEFORE, model_of(init), init.manifest["digest"], recipe.student.engine, Replicas(0, 1))
 
 
 def compared(recipe: Compare, stages: Sequence[Stage], runs: Folder) -> tuple[list[Served], list[str]]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cluster.engines import Replicas
 from pipelines.core.config import Engine
 from pipelines.core.parts import write_rows
 from pipelines.core.recipe import Distil, TinyLLM, Tune
@@ -81,4 +82,4 @@ def test_the_student_before_is_where_its_first_weights_are(runs: Folder) -> None
     recipe = of(Distil, student=type("Student", (), {"engine": engine}))
     init = Done(runs, {"digest": "d0", "facts": {"model": "elsewhere"}})
     before = served.before(recipe, {"student_init": init})
-    assert before == Served("student-before", Path("elsewhere"), "d0", engine)
+    assert before == Served("student-before", Path("elsewhere"), "d0", engine, Replicas(0, 1))
