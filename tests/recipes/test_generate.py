@@ -117,7 +117,7 @@ def test_plan_knows_the_method_and_serve_has_nothing_to_serve(data: dict[str, An
     planned = api.plan(recipe, runs.uri)
     assert [row.stage.name for row in planned.stages] == ["seeds", "instructions", "answers"]
     assert "note: A trial." in planned.facts
-    with pytest.raises(UserError, match="'generate', which trains no student"):
+    with pytest.raises(UserError, match="'generate', which leaves no model to serve"):
         serve.serve(recipe, [row.stage for row in planned.stages], runs.uri, None, None, Door(), print)
 
 
