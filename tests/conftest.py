@@ -49,6 +49,12 @@ CHAT_TEMPLATE = """\
 """
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that start engines come first, so that of two processes none is left with a long one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("engine")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder without weights: a byte-level BPE of 400 tokens and a chat template. Copy it, do not change it."""

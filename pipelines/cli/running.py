@@ -23,7 +23,7 @@ def run(
 
     Finished stages are reused: a second run takes seconds, and a changed setting reruns only what it changes.
     """
-    from pipelines.runs import api, reporting
+    from pipelines.runs import api, reporting, terminal
 
     loaded = api.load(recipe, set_ or [])
     budget = Budget(max_tokens, max_hours * 3600 if max_hours is not None else None)
@@ -32,7 +32,7 @@ def run(
     made = reporting.of_run(
         loaded, ran.run_folder, [f.stage for f in ran.stages], _command(recipe, runs, set_, address), cached
     )
-    typer.echo(reporting.summary(made))
+    typer.echo(terminal.summary(made))
     typer.echo(f"\nreport: {reporting.save(made, ran.run_folder)}")
 
 

@@ -14,7 +14,7 @@ import yaml
 from pipelines.core.parts import rows_of
 from pipelines.core.records import ChoiceAnswer, Question, Rationale, TrainExample
 from pipelines.core.storage import Folder
-from pipelines.runs import api, lineage, reporting
+from pipelines.runs import api, lineage, reporting, terminal
 
 pytestmark = pytest.mark.engine
 
@@ -102,7 +102,7 @@ def test_a_second_run_starts_nothing_and_the_report_tells_accuracy(ran: api.Ran,
     assert all(stage.cached for stage in again.stages)
     report: Any = reporting.of_run(again.recipe, again.run_folder, [f.stage for f in again.stages])
     assert [s.model for s in report.choices] == ["student before", "student", "majority class"]
-    assert "accuracy" in reporting.summary(report)
+    assert "accuracy" in terminal.summary(report)
     assert {"questions", "rationales_file", "rationales_main", "rationales"} <= {row.label for row in report.funnel}
     assert report.examples
 

@@ -14,7 +14,7 @@ import yaml
 from pipelines.core.parts import rows_of
 from pipelines.core.records import HeldOutLoss, SoftTargets, TrainExample
 from pipelines.core.storage import Folder
-from pipelines.runs import api, lineage, reporting
+from pipelines.runs import api, lineage, reporting, terminal
 
 pytestmark = pytest.mark.engine
 
@@ -83,7 +83,7 @@ def test_a_second_run_starts_nothing_and_the_report_tells_by_source(ran: api.Ran
     report: Any = reporting.of_run(again.recipe, again.run_folder, [f.stage for f in again.stages])
     assert [s.model for s in report.scores][:2] == ["student before on shop", "student on shop"]
     assert len(report.scores) == 2 * 4
-    assert "student on general" in reporting.summary(report)
+    assert "student on general" in terminal.summary(report)
     id = next(iter(rows_of(folder_of(ran, "soft_targets_expert"), SoftTargets))).id
     assert "trainexample" in lineage.trace(id, str(recipe.parent / "runs"))[1]
 

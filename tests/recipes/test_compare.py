@@ -25,7 +25,7 @@ from pipelines.judge import fence, self_check
 from pipelines.recipes import compare
 from pipelines.report.judged import Judged, JudgedModel
 from pipelines.report.markdown import markdown
-from pipelines.runs import api, browsing, export, judged_export, lineage, preflight, reporting, serve
+from pipelines.runs import api, browsing, export, judged_export, lineage, preflight, reporting, serve, terminal
 from pipelines.runs.served_with import Wanted
 from serving.door import Door
 from serving.faculty import ClusterFaculty
@@ -328,7 +328,7 @@ def test_the_report_tells_it_all(data: dict[str, Any], runs: Folder, quiet: Prog
     assert made.model("big").spent.cost_per_thousand is None
     assert [row.label for row in report.funnel][:2] == ["questions", "answers_small"]
     assert report.headline[0].value == "56%"
-    summary = reporting.summary(report)
+    summary = terminal.summary(report)
     assert "length-controlled" in summary
     assert "big *" in summary
     won = next(each for each in made.judged().judgements if each.result == "win")

@@ -18,7 +18,7 @@ from pipelines.core.storage import Folder
 from pipelines.recipes import generate
 from pipelines.report.markdown import markdown
 from pipelines.report.page import html
-from pipelines.runs import api, reporting, serve
+from pipelines.runs import api, reporting, serve, terminal
 from serving.door import Door
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def test_the_report_shows_the_data_and_speaks_of_no_student(
         assert PROMPTS[0] in shown
         assert "Loss" not in shown
         assert "student" not in shown.split("<body>")[-1]
-    assert "no instruction" in reporting.summary(report)
+    assert "no instruction" in terminal.summary(report)
 
 
 def test_a_mistake_in_a_section_with_kinds_is_told_with_its_line(data: dict[str, Any], tmp_path: Path) -> None:

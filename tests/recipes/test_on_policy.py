@@ -27,7 +27,7 @@ from pipelines.generate.teacher import Request
 from pipelines.recipes import distil
 from pipelines.report.markdown import markdown
 from pipelines.report.page import html
-from pipelines.runs import export, lineage, reporting, shelf
+from pipelines.runs import export, lineage, reporting, shelf, terminal
 from pipelines.train import student
 from pipelines.train.card import CARD
 from serving.faculty import ClusterFaculty
@@ -261,7 +261,7 @@ def test_the_report_tells_of_each_round(data: dict[str, Any], go: Callable[[Dist
     assert [h.value for h in report.headline if h.label == "trained on"] == ["300"]
     for shown in (markdown(report), html(report)):
         assert "Nats per token from the teacher" in shown
-    assert "round 2: 10 own answers of" in reporting.summary(report)
+    assert "round 2: 10 own answers of" in terminal.summary(report)
 
 
 def test_a_card_names_all_that_a_student_learnt(data: dict[str, Any], go: Callable[[Distil], Ran]) -> None:

@@ -10,7 +10,7 @@ from pipelines.report.data import Report, to_json
 from pipelines.report.interval import Difference, Interval
 from pipelines.report.markdown import markdown
 from pipelines.report.page import html
-from pipelines.runs import benchmarked_words, reporting
+from pipelines.runs import benchmarked_words, terminal
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_all_forms_tell_the_same(measured: Report) -> None:
     assert small.split() == ["arc_easy", "acc", "small", "0.450", "0.380-0.520", "-0.0500", "[-0.1000,", "+0.0100]"]
     assert big.split()[-2:] == ["0.430-0.570", "-"]
     assert last.strip() == "differences are to big"
-    assert "arc_easy" in reporting.summary(measured)
+    assert "arc_easy" in terminal.summary(measured)
     (card,) = benchmarked_words.headline(measured.benchmarked)
     assert (card.label, card.value, card.detail) == ("arc_easy acc", "0.500", "by big, over 200 documents")
     read = json.loads(json.dumps(to_json(measured), allow_nan=False))["benchmarked"]
@@ -60,4 +60,4 @@ def test_before_the_first_task_it_says_so(stopped: Report) -> None:
     assert "No figures yet" in html(begun)
     assert "Not yet." in markdown(begun)
     assert benchmarked_words.notes(Benchmarked("", "", 0.95)) == []
-    assert reporting.summary(begun)
+    assert terminal.summary(begun)

@@ -12,7 +12,7 @@ from pipelines.report.interval import Interval
 from pipelines.report.judged import Check, Judged, JudgedModel, Judgement, Numbers, Pairs, Spent
 from pipelines.report.markdown import markdown
 from pipelines.report.page import html
-from pipelines.runs import judged_words, reporting
+from pipelines.runs import judged_words, terminal
 
 LENGTHS = (10.0, 20.0, 40.0, 80.0, 160.0)
 PAIRS = Pairs(
@@ -99,7 +99,7 @@ def test_a_comparison_that_has_not_come_far_says_so(stopped: Report) -> None:
     assert "Not yet." in markdown(begun)
     assert "No figures yet" in html(begun)
     assert "Not checked yet" in html(begun)
-    assert reporting.summary(begun)
+    assert terminal.summary(begun)
 
 
 def test_other_runs_have_none_of_it(report: Report) -> None:

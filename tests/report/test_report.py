@@ -16,7 +16,7 @@ from pipelines.report.data import ChoiceScore, FunnelRow, Interval, LossPoint, R
 from pipelines.report.markdown import markdown
 from pipelines.report.page import html
 from pipelines.report.words import duration, figure, gap_words, percent, thinned, when
-from pipelines.runs.reporting import summary
+from pipelines.runs.terminal import summary
 
 
 class Page(HTMLParser):

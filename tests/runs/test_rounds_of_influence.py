@@ -33,7 +33,7 @@ from pipelines.generate.teacher import TeacherId
 from pipelines.report import data
 from pipelines.report.markdown import markdown
 from pipelines.report.page import html
-from pipelines.runs import api, lineage, reporting
+from pipelines.runs import api, lineage, reporting, terminal
 from pipelines.runs.export import export
 
 TEACHER = {"teacher": "main", "teacher_digest": "fake-0123456789", "retries": 0, "request_seconds": 0.0}
@@ -220,7 +220,7 @@ def test_notes_say_what_tuning_changed_and_what_that_leaves_open(fake: Fake) -> 
     )
     assert change in report.notes
     assert "Of each teacher's 2 students a row's mean loss was taken first." in report.notes
-    shown = reporting.summary(report)
+    shown = terminal.summary(report)
     assert change in shown
     assert "round 1: 8 rows probed, 50% helped; 1 preferences, their loss 0.693 when tuning began and 0.550" in shown
     widths = {len(line) for line in shown.splitlines() if "nats/token" in line or line.endswith(" M")}
