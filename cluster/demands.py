@@ -185,7 +185,7 @@ def _fit(demands: Iterable[Demand], profile: Profile) -> bool:
 
 
 def _at_one_time(demands: list[Demand], name: str, profile: Profile, turns: bool) -> str:
-    """Of one pool, in the unit that it has."""
+    """Of one pool, in its GPUs or, where it has none, its CPUs."""
     moments = [[demand] for demand in demands] if turns else _moments(demands)
     of_pool = [[d for d in moment if profile.role(d.role).pool == name] for moment in moments]
     pool = profile.pools[name]
@@ -199,7 +199,7 @@ def _at_one_time(demands: list[Demand], name: str, profile: Profile, turns: bool
     has = pool.max * (pool.gpus or pool.cpus)
     asked = f"{least} to {most}" if most > least else str(least)
     more = "; what is more waits until others are done" if most > has else ""
-    return f"at one time, of pool {name!r}: {asked} {unit}, and it grows to {has}{more}"
+    return f"pool {name!r}: {asked} {unit} at one time, of {has}{more}"
 
 
 def _never(demand: Demand, profile: Profile) -> str:

@@ -132,4 +132,5 @@ def _find(name: str | Path) -> Path:
     for file in (Path(name), SHIPPED / f"{name}.yaml"):
         if file.is_file():
             return file
-    raise UserError(f"there is no profile {str(name)!r}; give a YAML file, or one of the shipped: {', '.join(shipped())}")
+    names = ", ".join(shipped())
+    raise UserError(f"there is no profile {str(name)!r}; give a YAML file, or one of the shipped: {names}")
