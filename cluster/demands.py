@@ -13,7 +13,6 @@ from pipelines.core.config import Engine, GivenStudent, LikelihoodJudge, Probing
 from pipelines.core.errors import UserError
 from pipelines.core.recipe import (
     STUDENT,
-    AnyRecipe,
     Compare,
     Distil,
     Montessori,
@@ -54,7 +53,7 @@ class Demand:
         return f"{self.key} {often} × {_units(profile, self.role, self.group(profile))}"
 
 
-def of(recipe: AnyRecipe) -> list[Demand]:
+def of(recipe: Recipe) -> list[Demand]:
     """All that the recipe asks for, engines before the pools of them."""
     found = list(_of_teachers(recipe))
     if isinstance(recipe, StudentRecipe):
@@ -62,7 +61,7 @@ def of(recipe: AnyRecipe) -> list[Demand]:
     return found
 
 
-def in_words(recipe: AnyRecipe, profile: Profile) -> list[str]:
+def in_words(recipe: Recipe, profile: Profile) -> list[str]:
     """A line for each role that is asked for, and what is asked of each pool at one time. UserError where it cannot
     be given."""
     check(recipe, profile)
@@ -80,7 +79,7 @@ def in_words(recipe: AnyRecipe, profile: Profile) -> list[str]:
     return lines
 
 
-def check(recipe: AnyRecipe, profile: Profile) -> None:
+def check(recipe: Recipe, profile: Profile) -> None:
     """UserError where a pool, as large as it may be, has no room for something that the recipe asks of it alone."""
     for demand in of(recipe):
         if placed([demand.group(profile)] * demand.least, profile.pool(demand.role)) < demand.least:
@@ -98,7 +97,7 @@ def check_served(models: Iterable[tuple[str, RoleName, Engine, int]], profile: P
         )
 
 
-def take_turns(recipe: AnyRecipe, profile: Profile) -> bool:
+def take_turns(recipe: Recipe, profile: Profile) -> bool:
     """Whether engines cannot stay while others, or training, have their turn."""
     return not all(_fit(moment, profile) for moment in _moments(of(recipe)))
 
@@ -112,7 +111,7 @@ def role_of(recipe: Recipe, teacher: str) -> RoleName:
     return "judge" if is_judge and not is_compared else "teacher"
 
 
-def _of_teachers(recipe: AnyRecipe) -> Iterator[Demand]:
+def _of_teachers(recipe: Recipe) -> Iterator[Demand]:
     judge = recipe.judge if isinstance(recipe, Compare) else None
     if isinstance(judge, LikelihoodJudge):
         yield Demand("judge.teacher", "student", when="likelihoods")
@@ -129,7 +128,7 @@ def _of_teachers(recipe: AnyRecipe) -> Iterator[Demand]:
         )
 
 
-def _has_engines(recipe: AnyRecipe, teacher: str) -> bool:
+def _has_engines(recipe: Recipe, teacher: str) -> bool:
     match recipe:
         case Tune():
             return recipe.student.train.needs_signals and teacher in signal_teachers(recipe.student)

@@ -111,14 +111,19 @@ def check(profile: Profile, nodes: Sequence[Mapping[str, float]]) -> None:
                 )
 
 
+def check_here(profile: Profile) -> None:
+    """UserError where a cluster of this profile is not for this machine to start."""
+    if not profile.is_one_machine:
+        raise UserError("the profile has more than this one machine; name its cluster with --address")
+
+
 def _start_here(profile: Profile | None) -> None:
     """A local cluster. Unreachable where this machine is too busy to start it in Ray's own time."""
     import ray
 
     options: dict[str, Any] = {"num_cpus": max(LOCAL_SLOTS, os.cpu_count() or 1)}
     if profile is not None:
-        if not profile.is_one_machine:
-            raise UserError("the profile has more than this one machine; name its cluster with --address")
+        check_here(profile)
         ((name, pool),) = profile.pools.items()
         options = {"num_cpus": pool.cpus, "resources": {resource(name): 1}}
     try:

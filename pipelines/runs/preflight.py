@@ -9,6 +9,7 @@ import shutil
 
 from cluster import demands
 from cluster.models import Model
+from cluster.session import check_here
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import (
     SEED_ANSWERS,
@@ -83,6 +84,8 @@ def reach(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[str]:
     _check_prompts(recipe)
     if faculty.profile is not None:
         demands.check(recipe, faculty.profile)
+        if faculty.address is None:
+            check_here(faculty.profile)
     facts = [f"teacher {name}: {_reach_teacher(name, recipe, faculty)}" for name in recipe.teachers]
     if isinstance(recipe, StudentRecipe):
         encoder_decoder.check(recipe, faculty, Model.fetched_header)
