@@ -93,8 +93,8 @@ def check(profile: Profile, nodes: Sequence[Mapping[str, float]]) -> None:
         there = [node for node in nodes if resource(name) in node]
         if not there and pool.min:
             raise UserError(
-                f"the profile's pool {name!r} has at least {pool.min} node(s), and none is on this cluster: start "
-                f"them with `ray start --resources='{json.dumps({resource(name): 1})}'`, or by a file of "
+                f"the profile's pool {name!r} has at least {pool.min} node(s), and none is on this cluster: wait "
+                f"until they have joined, or start them with `ray start --resources='{json.dumps({resource(name): 1})}'`, or by a file of "
                 "`tutelage manifests`"
             )
         for node in there:
