@@ -79,9 +79,10 @@ def in_words(recipe: Recipe, profile: Profile) -> list[str]:
     return lines
 
 
-def check(recipe: Recipe, profile: Profile) -> None:
-    """UserError where a pool, as large as it may be, has no room for something that the recipe asks of it alone."""
-    for demand in of(recipe):
+def check(recipe: Recipe, profile: Profile, section: str = "") -> None:
+    """UserError where a pool, as large as it may be, has no room for something that the recipe, or this section of it,
+    asks of it alone."""
+    for demand in (d for d in of(recipe) if d.key.startswith(section)):
         if placed([demand.group(profile)] * demand.least, profile.pool(demand.role)) < demand.least:
             raise UserError(_never(demand, profile))
 

@@ -92,9 +92,10 @@ def check(profile: Profile, nodes: Sequence[Mapping[str, float]]) -> None:
     for name, pool in profile.pools.items():
         there = [node for node in nodes if resource(name) in node]
         if not there and pool.min:
+            mark = json.dumps({resource(name): 1})
             raise UserError(
-                f"the profile's pool {name!r} has at least {pool.min} node(s), and none is on this cluster: wait "
-                f"until they have joined, or start them with `ray start --resources='{json.dumps({resource(name): 1})}'`, or by a file of "
+                f"the profile's pool {name!r} has at least {pool.min} node(s), and none is on this cluster: wait until "
+                f"they have joined, or start them with `ray start --resources='{mark}'` or by a file of "
                 "`tutelage manifests`"
             )
         for node in there:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster import demands
 from cluster.profile import Profile
 from pipelines.core import runner
 from pipelines.core.config import Probe
@@ -52,6 +53,8 @@ def score(
 ) -> Scores:
     """Score the rows and write them to `out`. UserError for what is not there or cannot be."""
     recipe, config = probed(recipe, method)
+    if profile is not None:
+        demands.check(recipe, profile, KEY)
     folder = Folder(runs)
     if not any(planned.stage.name == STUDENT and planned.done for planned in runner.plan(stages, folder)):
         raise UserError(f"the student of {recipe.name!r} is not trained yet; run `tutelage run` first")

@@ -117,6 +117,8 @@ def serve_probe(
     from serving.influence import ServedProbe, up
 
     recipe, config = probed(recipe)
+    if profile is not None:
+        demands.check(recipe, profile, KEY)
     folder, progress = Folder(runs), Progress()
     student = _student(recipe, stages, folder)
     faculty = ClusterFaculty(recipe, address, say=say, door=door, profile=profile)
