@@ -123,7 +123,7 @@ def _of_teachers(recipe: Recipe) -> Iterator[Demand]:
         if not isinstance(recipe, Tune):
             yield _engine(f"{key}.engine", role, spec.engine)
         if isinstance(recipe, Montessori) and name == recipe.teacher:
-            yield _engine("rounds.count", role, spec.engine)  # the tuned one, beside the one that it was
+            yield _engine("rounds (the tuned engine)", role, spec.engine)  # beside the one that it was
         yield Demand(
             f"{key}.pool", role, spec.engine.gpus, spec.pool.min, spec.pool.max, when=f"{key}.pool", split=False
         )

@@ -40,7 +40,7 @@ class Session:
 
     @property
     def bundle(self) -> Bundle:
-        """What one process asks of a node, beside its GPU where there are any."""
+        """What one process asks of a node: a GPU where there are any, a CPU, and the mark of its pool."""
         return {**({"GPU": 1} if self.on_gpu else {}), "CPU": 1, **self.label}
 
     def of(self, role: RoleName) -> "Session":

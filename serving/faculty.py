@@ -213,7 +213,7 @@ class ClusterFaculty:
     def over_shards(self, name: str, run: ShardRun, requests: int, progress: Progress) -> float:
         spec = self.spec(name)
         if isinstance(spec, LocalTeacher) and self._is_bulk(spec, run, requests):
-            self.at(self.role(name))
+            self.at(self.role(name))  # what is served makes way
             with self._resources(name) as resources:
                 return run_on_pool(run, self._maker(name), spec.pool, resources, progress, spec.watchdog_s)
         return asyncio.run(self._on_warm(name, run, progress))
