@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import profile
+from cluster import placement, profile
 from cluster.engines import serve_config, setup
 from cluster.placement import alone, one_per_actor
 from cluster.profile import Profile
@@ -35,7 +35,8 @@ def test_a_pool_that_has_no_node_yet_is_known_by_its_profile() -> None:
     assert live(profile.load("laptop")).of("teacher").threads == 2  # this machine's own
 
 
-def test_an_engine_lies_on_its_roles_pool_on_the_actor_pool_and_behind_serve() -> None:
+def test_an_engine_lies_on_its_roles_pool_on_the_actor_pool_and_behind_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placement, "_give_back", lambda _: None)
     made = setup(Path("model"), Engine(tensor_parallel_size=2), live(POOLS).of("teacher"))
     bundle = {"GPU": 1, "CPU": 1, "pool-teachers": 0.001}
     assert serve_config("m", made)["placement_group_config"] == {"bundles": [bundle] * 2, "strategy": "STRICT_PACK"}
