@@ -24,10 +24,11 @@ class EngineSetup:
     args: dict[str, Any]
     env: dict[str, str]
     bundles: tuple[Bundle, ...]
+    strategy: str = "PACK"
 
 
 def setup(folder: Path, engine: Engine, session: Session) -> EngineSetup:
-    """Arguments for one replica of this model on this cluster."""
+    """Arguments for one replica of this model on this cluster, as the model's role has it."""
     args: dict[str, Any] = {
         "model": str(folder),
         "dtype": engine.dtype,
@@ -47,7 +48,7 @@ def setup(folder: Path, engine: Engine, session: Session) -> EngineSetup:
         args["gpu_memory_utilization"] = engine.gpu_memory_utilization
         if engine.gpus > 1:  # its workers are Ray's, in the bundles, which may lie on several nodes
             args["distributed_executor_backend"] = "ray"
-        return EngineSetup(args, env, ({"GPU": 1, "CPU": 1},) * engine.gpus)
+        return EngineSetup(args, env, (session.bundle,) * engine.gpus, session.strategy)
     # A prompt cut over two steps makes vLLM 0.29 rewind that request's seeded generator, which a CPU generator
     # cannot do: the engine dies ("CPU Generator does not use offset"). So prompts are never cut on CPU.
     args["enable_chunked_prefill"] = False
@@ -64,7 +65,7 @@ def setup(folder: Path, engine: Engine, session: Session) -> EngineSetup:
         # platform silently makes `uni` into `mp`.
         args["distributed_executor_backend"] = "uni"
         env["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    return EngineSetup(args, env, ({"CPU": 1},))
+    return EngineSetup(args, env, (session.bundle,), session.strategy)
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,10 @@ def serve_config(
     at_once = replica.args["max_num_seqs"]
     return {
         "model_loading_config": {"model_id": model_name, "model_source": replica.args["model"]},
-        "placement_group_config": {"bundles": [dict(bundle) for bundle in replica.bundles]},
+        "placement_group_config": {
+            "bundles": [dict(bundle) for bundle in replica.bundles],
+            "strategy": replica.strategy,
+        },
         "deployment_config": {
             # An engine writes many answers at once, and only then is one more of it any use.
             "autoscaling_config": {

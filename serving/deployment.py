@@ -6,6 +6,7 @@ models' folders have to be where every node reads them.
 
 from typing import Any
 
+from cluster.profile import Profile
 from cluster.session import joined
 from pipelines.core.config import Strict
 from serving.door import Door
@@ -24,11 +25,12 @@ class Deployment(Strict):
     models: tuple[Served, ...]
     door: Door
     rows: RowsFile | None = None  # what the page shows of the run
+    profile: Profile | None = None
 
 
 def application(deployment: Deployment) -> Any:
     """What Serve makes of the file, in a process on the cluster."""
-    return holding(deployment.models, joined(), deployment.door, Site(deployment.rows))
+    return holding(deployment.models, joined(deployment.profile), deployment.door, Site(deployment.rows))
 
 
 def config(deployment: Deployment, port: int) -> dict[str, Any]:

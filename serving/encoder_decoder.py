@@ -24,6 +24,7 @@ from ray import serve
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from cluster.placement import alone
 from cluster.session import Session
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Engine
@@ -229,7 +230,7 @@ def _check(holds: bool, words: str) -> None:
 def application(name: str, folder: Path, engine: Engine, session: Session, door: Door) -> Any:
     """The model in this folder, to be run by Serve; `name` is what its clients call it."""
     env = {"OMP_NUM_THREADS": str(session.threads), "TOKENIZERS_PARALLELISM": "false"}
-    actor = {"num_cpus": 1, "num_gpus": int(session.on_gpu), "runtime_env": {"env_vars": env}}
+    actor = {**alone(session.bundle), "runtime_env": {"env_vars": env}}
     # More wait in the replica than a batch holds, or it would have nothing to choose from.
     replica = behind_gate(EncoderDecoder, POSTS, door, [name]).options(
         ray_actor_options=actor, max_ongoing_requests=4 * engine.max_num_seqs

@@ -32,6 +32,7 @@ class Endpoints:
     session: Session
     port: int = DEFAULT_PORT
     door: Door = field(default_factory=Door)
+    in_turns: bool = False  # there is no room for two applications, nor for one beside other work
     _apps: dict[str, str] = field(default_factory=dict)  # base URL -> application
     _started: list[str] = field(default_factory=list)  # their base URLs
     _http_up: bool = False
@@ -71,6 +72,7 @@ class Endpoints:
         self._apps[base_url] = app
         self._start_http()
         if app not in serve.status().applications:
+            self.make_way()
             application = make()
             self._started.append(base_url)
             serve.run(application, name=app, route_prefix=path or "/", blocking=False)
@@ -79,6 +81,11 @@ class Endpoints:
     def wait(self, base_url: str) -> None:
         """Until the application behind this address is ready. RuntimeError, with Serve's words, where it fails."""
         _wait_until_running(self._apps[base_url])
+
+    def make_way(self) -> None:
+        """Stop what this session started, where it would stand in the way of what comes now."""
+        if self.in_turns:
+            self.close()
 
     def down(self, base_url: str) -> None:
         """Stop an application that this session started."""

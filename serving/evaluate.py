@@ -70,25 +70,31 @@ def run(
     shards = {name: Shard(n, name, 0, len(references)) for n, name in enumerate(order)}
     todo = [name for name in order if not has_shard(run.folder, shards[name])]
     run.progress.begin(STAGE, len(order) * len(references), (len(order) - len(todo)) * len(references))
-    # The students' engines start while the teacher is asked.
-    unserved = [s for s in students if s.name in todo]
-    student_url = endpoints.start(unserved) if unserved else ""
-    models = [*([teacher] if teacher else []), *(at_endpoint(s.name, student_url, s, tokenizer) for s in students)]
-    for model in models:
-        if model.name not in todo:
-            continue
-        if model is not teacher:
-            endpoints.wait(student_url)
+
+    def ask(model: Examinee) -> None:
         asked = _Asked(model, config, seed, tokenizer, run.progress, marks)
         answers, dropped = asyncio.run(asked.all(references))
         write_shard(run.folder, shards[model.name], answers, EvalAnswer, dropped)
-    if before and BEFORE in todo:
-        measured = _measured(before, references, seed, tokenizer, marks, endpoints.session, run.progress)
-        write_shard(run.folder, shards[BEFORE], measured, EvalAnswer, [])
+
+    # The students' engines start together, and while the teacher is asked, where there is room for all.
+    unserved = [s for s in students if s.name in todo]
+    student_url = endpoints.start(unserved) if unserved and not endpoints.in_turns else ""
+    if teacher and TEACHER in todo:
+        ask(teacher)
+    for served in unserved:
+        student_url = endpoints.start([served]) if endpoints.in_turns else student_url
+        endpoints.wait(student_url)
+        ask(at_endpoint(served.name, student_url, served, tokenizer))
     if student_url:
         endpoints.down(student_url)
-    sizes = {model.name: model.parameters for model in models}
-    return _outcome(run, config, seed, {**sizes, **({BEFORE: parameter_count(before)} if before else {})})
+    if before and BEFORE in todo:
+        endpoints.make_way()
+        session = endpoints.session.of("student")
+        measured = _measured(before, references, seed, tokenizer, marks, session, run.progress)
+        write_shard(run.folder, shards[BEFORE], measured, EvalAnswer, [])
+    folders = {s.name: s.folder for s in students} | ({BEFORE: before} if before else {})
+    sizes = {name: parameter_count(folder) for name, folder in folders.items()}
+    return _outcome(run, config, seed, {**({TEACHER: teacher.parameters} if teacher else {}), **sizes})
 
 
 def _measured(

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
-from cluster import engines
+from cluster import demands, engines
 from cluster.models import Model, adapted, parameter_count, resolve, resolve_tokenizer
-from cluster.placement import one_per_actor
+from cluster.placement import alone, one_per_actor
+from cluster.profile import Profile, RoleName
 from cluster.session import Session, session
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import (
@@ -57,21 +58,33 @@ class ClusterFaculty:
     port: int = DEFAULT_PORT
     say: Any = print
     door: Door = field(default_factory=Door)
+    profile: Profile | None = None
     _stack: ExitStack = field(default_factory=ExitStack)
     _lent: dict[str, VLLMTeacher | FakeSpec] = field(default_factory=dict)
 
     @cached_property
     def session(self) -> Session:
         """The Ray session, started or joined on first use."""
-        live = self._stack.enter_context(session(self.address))
+        live = self._stack.enter_context(session(self.address, self.profile))
         self.say(f"  Ray is up; engine logs: {live.logs}")
         return live
 
     @cached_property
     def endpoints(self) -> Endpoints:
-        endpoints = Endpoints(self.session, self.port, self.door)
+        turns = self.profile is not None and demands.take_turns(self.recipe, self.profile)
+        endpoints = Endpoints(self.session, self.port, self.door, turns)
         self._stack.callback(endpoints.close)
         return endpoints
+
+    def at(self, role: RoleName) -> Session:
+        """The cluster for work of this role that is about to begin. Where engines take turns, ours make way for it."""
+        if "endpoints" in self.__dict__:
+            self.endpoints.make_way()
+        return self.session.of(role)
+
+    def role(self, name: str) -> RoleName:
+        """What a teacher does on the cluster."""
+        return demands.role_of(self.recipe, name)
 
     def hold_port(self, wanted: int | None) -> None:
         """Serve behind this port, or the default, or a free one; nobody else can have it until `close`."""
@@ -195,11 +208,12 @@ class ClusterFaculty:
         """The teacher as an endpoint would hold it."""
         spec, model = self.spec(name), self.model(name)
         assert isinstance(spec, VLLMTeacher), f"{name} has no endpoint of ours"
-        return Served(name, model.folder(), model.digest, spec.engine)
+        return Served(name, model.folder(), model.digest, spec.engine, role=self.role(name))
 
     def over_shards(self, name: str, run: ShardRun, requests: int, progress: Progress) -> float:
         spec = self.spec(name)
         if isinstance(spec, LocalTeacher) and self._is_bulk(spec, run, requests):
+            self.at(self.role(name))  # what is served makes way
             with self._resources(name) as resources:
                 return run_on_pool(run, self._maker(name), spec.pool, resources, progress, spec.watchdog_s)
         return asyncio.run(self._on_warm(name, run, progress))
@@ -223,21 +237,24 @@ class ClusterFaculty:
         if isinstance(spec, FakeSpec):
             return partial(FakeTeacher, self.identity(name).digest, self.tokenizer(name), spec.latency_s)
         assert isinstance(spec, VLLMTeacher), f"{name} needs no pool"
-        setup = engines.setup(self.model(name).folder(), spec.engine, self.session)
+        setup = self._setup(name, spec)
         return partial(_make_vllm, self.identity(name).digest, self.tokenizer(name), setup.args)
 
     @contextmanager
     def _resources(self, name: str) -> Iterator[dict[str, Any]]:
         """What an actor of this teacher's pool asks of Ray, as Ray Data's arguments."""
         spec = self.spec(name)
+        live = self.session.of(self.role(name))  # Ray must be up before Ray Data is used
         if isinstance(spec, FakeSpec):
-            assert self.session is not None  # Ray must be up before Ray Data is used
-            yield {"num_cpus": 0.1}
+            yield alone({"CPU": 0.1, **live.label})
             return
         assert isinstance(spec, VLLMTeacher), f"{name} needs no pool"
-        setup = engines.setup(self.model(name).folder(), spec.engine, self.session)
-        with one_per_actor(setup.bundles) as resources:
+        setup = self._setup(name, spec)
+        with one_per_actor(setup.bundles, setup.strategy) as resources:
             yield {**resources, "runtime_env": {"env_vars": setup.env}}
+
+    def _setup(self, name: str, spec: VLLMTeacher) -> engines.EngineSetup:
+        return engines.setup(self.model(name).folder(), spec.engine, self.session.of(self.role(name)))
 
     def _fake(self, name: str, spec: FakeSpec) -> FakeTeacher:
         return FakeTeacher(self.identity(name).digest, self.tokenizer(name), spec.latency_s)

@@ -50,7 +50,7 @@ def openai_app(models: Sequence[Served], session: Session, door: Door, site: Sit
     engines: dict[str, Any] = {}
     cards: dict[str, Any] = {}
     for model in models:
-        replica = setup(model.folder, model.engine, session)
+        replica = setup(model.folder, model.engine, session.of(model.role))
         config = LLMConfig(**serve_config(model.name, replica, model.replicas, model.adapters))
         engine = build_llm_deployment(config)
         # An adapter is one more name of its model's engine, which tells them apart by the name itself.

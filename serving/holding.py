@@ -23,7 +23,7 @@ def holding(models: Sequence[Served], session: Session, door: Door, site: Site |
 
         assert len(models) == 1, f"an encoder-decoder is served alone, not as one of {[m.name for m in models]}"
         (model,) = models
-        return encoder_decoder.application(model.name, model.folder, model.engine, session, door)
+        return encoder_decoder.application(model.name, model.folder, model.engine, session.of(model.role), door)
     from serving.front import openai_app
 
     return openai_app(models, session, door, site)

@@ -6,6 +6,7 @@ from typing import Any
 
 from cluster.adapters import Adapter
 from cluster.engines import ONE, Replicas
+from cluster.profile import RoleName
 from pipelines.core.config import Engine
 
 
@@ -19,6 +20,7 @@ class Served:
     engine: Engine
     replicas: Replicas = ONE
     adapters: tuple[Adapter, ...] = ()
+    role: RoleName = "student"
 
     @property
     def names(self) -> tuple[str, ...]:

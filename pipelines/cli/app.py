@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from cluster import profile
+from cluster.profile import Profile
+
 app = typer.Typer(
     help="Small language models that learned from big ones, on your own Ray cluster.\n\n"
     "Start with: tutelage run quickstart",
@@ -29,7 +32,16 @@ KeysOption = Annotated[
     Path | None,
     typer.Option("--keys", metavar="FILE", help="The file of keys; without it ~/.config/tutelage/keys.json."),
 ]
+ProfileOption = Annotated[
+    str | None,
+    typer.Option("--profile", metavar="NAME|FILE", help="What the cluster is made of: a YAML file, or a shipped name."),
+]
 PortOption = Annotated[int | None, typer.Option("--port", min=1, max=65535, help="Where models are served.")]
+
+
+def profiled(name: str | None) -> Profile | None:
+    """A profile by file or shipped name, where one is named."""
+    return profile.load(name) if name else None
 
 
 def counts(reasons: Mapping[str, int]) -> str:

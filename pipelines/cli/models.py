@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.app import AddressOption, KeysOption, PortOption, RunArg, RunsOption, SetOption, app, counts
+from pipelines.cli.app import (
+    AddressOption,
+    KeysOption,
+    PortOption,
+    ProfileOption,
+    RunArg,
+    RunsOption,
+    SetOption,
+    app,
+    counts,
+    profiled,
+)
 from pipelines.core.errors import UserError
 from pipelines.core.progress import Budget, Progress
 from pipelines.core.records import InfluenceMethod
@@ -21,6 +32,7 @@ def serve(
     runs: RunsOption = "runs",
     address: AddressOption = None,
     port: PortOption = None,
+    profile: ProfileOption = None,
     probe: Annotated[
         bool,
         typer.Option(
@@ -67,12 +79,13 @@ def serve(
     limits = Limits(requests_per_minute, tokens_per_minute, max_tokens_per_request, int(max_body_mb * MB))
     door = opened(host, keys, limits)
     recipe, _, stages = api.open_run(run, runs)
+    cluster = profiled(profile)
     if probe:
-        serving_run.serve_probe(recipe, stages, runs, address, port, door, typer.echo)
+        serving_run.serve_probe(recipe, stages, runs, address, port, door, typer.echo, cluster)
     elif config:
-        serving_run.write_down(recipe, stages, runs, port, door, typer.echo, wanted, config)
+        serving_run.write_down(recipe, stages, runs, port, door, typer.echo, wanted, config, cluster)
     else:
-        serving_run.serve(recipe, stages, runs, address, port, door, typer.echo, wanted)
+        serving_run.serve(recipe, stages, runs, address, port, door, typer.echo, wanted, cluster)
 
 
 @app.command()
@@ -86,13 +99,14 @@ def probe(
     runs: RunsOption = "runs",
     set_: SetOption = None,
     address: AddressOption = None,
+    profile: ProfileOption = None,
 ) -> None:
     """Score rows of your own: how much would each help a run's student? Run it again to go on where it was."""
     from pipelines.runs import api
     from pipelines.runs import probe as probing
 
     recipe, _, stages = api.open_run(run, runs, set_ or [])
-    told = probing.score(recipe, stages, rows, method, out, runs, address, Progress(Budget()))
+    told = probing.score(recipe, stages, rows, method, out, runs, address, Progress(Budget()), profiled(profile))
     typer.echo(f"{told.scored:,} rows scored in {out}, {sum(told.dropped.values()):,} dropped ({counts(told.dropped)})")
     for words in told.told:
         typer.echo(words)

@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.app import AddressOption, PortOption, RecipeArg, RunArg, RunsOption, SetOption, app
+from pipelines.cli.app import (
+    AddressOption,
+    PortOption,
+    ProfileOption,
+    RecipeArg,
+    RunArg,
+    RunsOption,
+    SetOption,
+    app,
+    profiled,
+)
 from pipelines.core.progress import Budget, Progress
 
 
@@ -16,6 +26,7 @@ def run(
     set_: SetOption = None,
     address: AddressOption = None,
     port: PortOption = None,
+    profile: ProfileOption = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Stop, resumably, after this many tokens.")] = None,
     max_hours: Annotated[float | None, typer.Option(min=0.0, help="Stop, resumably, after this time.")] = None,
 ) -> None:
@@ -27,10 +38,10 @@ def run(
 
     loaded = api.load(recipe, set_ or [])
     budget = Budget(max_tokens, max_hours * 3600 if max_hours is not None else None)
-    ran = api.run(loaded, runs, address, budget, Progress(budget), port)
+    ran = api.run(loaded, runs, address, budget, Progress(budget), port, profiled(profile))
     cached = frozenset(f.stage.name for f in ran.stages if f.cached)
     made = reporting.of_run(
-        loaded, ran.run_folder, [f.stage for f in ran.stages], _command(recipe, runs, set_, address), cached
+        loaded, ran.run_folder, [f.stage for f in ran.stages], _command(recipe, runs, set_, address, profile), cached
     )
     typer.echo(terminal.summary(made))
     typer.echo(f"\nreport: {reporting.save(made, ran.run_folder)}")
@@ -44,19 +55,24 @@ def plan(
     check: Annotated[bool, typer.Option("--check", help="Also reach models, storage and the cluster.")] = False,
     address: AddressOption = None,
     port: PortOption = None,
+    profile: ProfileOption = None,
 ) -> None:
-    """Show what a run would do: the stages, which are done, tokens and memory. Starts nothing."""
+    """Show what a run would do: the stages, which are done, tokens and memory. Starts nothing.
+
+    With a profile, also what will be asked of the cluster, and whether it can ever be had.
+    """
     from pipelines.runs import api
 
     loaded = api.load(recipe, set_ or [])
-    planned = api.plan(loaded, runs)
+    cluster = profiled(profile)
+    planned = api.plan(loaded, runs, cluster)
     typer.echo(f"{planned.run_folder.name}  (in {runs})\n")
     for row in planned.stages:
         rows = f"{row.done.manifest['rows']:,} rows" if row.done else row.stage.estimate
         typer.echo(f"  {row.state:<8} {row.stage.name:<15} {row.stage.key}  {rows}")
     typer.echo("\n" + "\n".join(f"  {fact}" for fact in planned.facts))
     if check:
-        for fact in api.check(loaded, runs, address, port):
+        for fact in api.check(loaded, runs, address, port, cluster):
             typer.echo(f"  reached: {fact}")
 
 
@@ -108,8 +124,9 @@ def trace(
         typer.echo(line)
 
 
-def _command(recipe: str, runs: str, sets: list[str] | None, address: str | None) -> str:
+def _command(recipe: str, runs: str, sets: list[str] | None, address: str | None, profile: str | None) -> str:
     """The command that repeats this run."""
     parts = ["tutelage run", recipe, *(f"--set {s}" for s in sets or [])]
     parts += [f"--runs {runs}"] if runs != "runs" else []
-    return " ".join([*parts, *([f"--address {address}"] if address else [])])
+    parts += [f"--address {address}"] if address else []
+    return " ".join([*parts, *([f"--profile {profile}"] if profile else [])])

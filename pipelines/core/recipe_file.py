@@ -1,4 +1,5 @@
-"""Reads a recipe's YAML, applies `--set`, and says in words, with file and line, what is wrong.
+"""Reads a recipe's YAML, or another file of settings, applies `--set`, and says in words, with file and line, what is
+wrong.
 
 Knows YAML and pydantic's errors. Does not know what the fields mean.
 """
@@ -7,7 +8,7 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -16,11 +17,16 @@ from pipelines.core.errors import UserError
 from pipelines.core.recipe import AnyRecipe, Recipe, recipe_of
 
 SHIPPED = Path(__file__).parents[1] / "recipes"
+T = TypeVar("T")
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> AnyRecipe:
     """Read a recipe: a file's path, or the name of a shipped one. UserError names key, file and line."""
-    file = find(path)
+    return read(find(path), "recipe", AnyRecipe, recipe_of, overrides)
+
+
+def read(file: Path, what: str, root: Any, make: Callable[[Any], T], overrides: Sequence[str] = ()) -> T:
+    """What `make` makes of a YAML file: one of `root`'s models. UserError names key, file and line."""
     try:
         text = file.read_text(encoding="utf-8")
         data = yaml.safe_load(text)
@@ -29,14 +35,14 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> AnyRecipe:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: not valid YAML: {error}") from error
     if not isinstance(data, dict):
-        raise UserError(f"{file}: a recipe is a mapping of keys to values; this file holds {data!r}")
+        raise UserError(f"{file}: a {what} is a mapping of keys to values; this file holds {data!r}")
     for override in overrides:
         _apply(data, override)
     try:
-        return recipe_of(data)
+        return make(data)
     except ValidationError as error:
         place = _place(file, node, overrides)
-        lines = [_in_words(dict(item), place) for item in error.errors()]
+        lines = [_in_words(dict(item), what, root, place) for item in error.errors()]
         raise UserError("\n".join(lines)) from error
 
 
@@ -101,15 +107,15 @@ def _place(file: Path, node: yaml.Node | None, overrides: Sequence[str]) -> Call
     return where
 
 
-def _in_words(item: Mapping[str, Any], place: Callable[[Sequence[str]], str]) -> str:
+def _in_words(item: Mapping[str, Any], what: str, root: Any, place: Callable[[Sequence[str]], str]) -> str:
     """One pydantic error as `file:line: key: what is wrong and what to do`."""
-    path = _path_and_type(item["loc"])[0]
+    path = _path_and_type(item["loc"], root)[0]
     if item["type"].startswith("union_tag"):
         path = [*path, item["ctx"]["discriminator"].strip("'")]
     where = place(path)
-    key = ".".join(path) or "the recipe"
+    key = ".".join(path) or f"the {what}"
     if item["type"] == "extra_forbidden":
-        (section,) = _models_in(_path_and_type(item["loc"][:-1])[1])
+        (section,) = _models_in(_path_and_type(item["loc"][:-1], root)[1])
         known = sorted(section.model_fields)
         near = difflib.get_close_matches(path[-1], known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(known)}"
@@ -124,11 +130,11 @@ def _in_words(item: Mapping[str, Any], place: Callable[[Sequence[str]], str]) ->
     return f"{where}: {key}: {message}{shown}"
 
 
-def _path_and_type(location: Sequence[Any]) -> tuple[list[str], Any]:
+def _path_and_type(location: Sequence[Any], root: Any) -> tuple[list[str], Any]:
     """Pydantic's location as the file has it, and what belongs there: a union's member, named by its tag in the
     location, has no place of its own in the file."""
     path: list[str] = []
-    hint: Any = AnyRecipe
+    hint: Any = root
     for step in location:
         members = _models_in(hint)
         if step == "[key]":

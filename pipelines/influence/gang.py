@@ -7,6 +7,7 @@ measures: all are told to do the same, and as they compute the same (see `sharde
 import socket
 from typing import Any
 
+from cluster.placement import alone
 from pipelines.core.records import Dropped, Influence, InfluenceMethod, TrainExample
 from pipelines.generate.teacher import TeacherGone
 from pipelines.influence.job import ProbeJob
@@ -52,9 +53,9 @@ class Gang:
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
         # It ends with the process that asks, as the actors do.
-        group = placement_group([{"CPU": 1, "GPU": job.gpus} if job.gpus else {"CPU": 1}] * job.config.shards)
+        group = placement_group([dict(job.bundle)] * job.config.shards, strategy=job.strategy)
         kind = ray.remote(Member).options(
-            num_cpus=1, num_gpus=job.gpus, scheduling_strategy=PlacementGroupSchedulingStrategy(group)
+            **alone(job.bundle), scheduling_strategy=PlacementGroupSchedulingStrategy(group)
         )
         self._members = [kind.remote(job) for _ in range(job.config.shards)]
         address = ray.get(self._members[0].address.remote())

@@ -3,10 +3,12 @@
 Knows the folders that it is read from. Does not know who asks, or how many processes there are.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cluster.placement import Bundle
+from cluster.profile import Strategy
 from pipelines.core.config import Probing
 from pipelines.core.parts import rows_of
 from pipelines.core.records import TrainExample
@@ -24,7 +26,8 @@ class ProbeJob:
     reference: Folder  # a stage of TrainExamples
     config: Probing
     threads: int
-    gpus: int = 0
+    bundle: Bundle = field(default_factory=lambda: {"CPU": 1})  # what each process asks of a node
+    strategy: Strategy = "PACK"  # how they lie, where they are several
 
     def probe(self) -> "Probe":
         """Ready to measure, which takes four passes over the reference set. Processes of a group read their parts."""

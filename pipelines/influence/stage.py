@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
+from cluster.placement import alone
 from cluster.session import Session
 from pipelines.core.config import Probing
 from pipelines.core.hashing import key_of
@@ -42,7 +43,8 @@ def run(config: Probing, seed: int, name: str, open_session: Callable[[], Sessio
 
     def over_shards(shards: ShardRun, rows: int) -> float:
         session = open_session()
-        job = ProbeJob(student.folder.local_path(), reference.folder, config, session.threads, gpus=int(session.on_gpu))
+        folder = student.folder.local_path()
+        job = ProbeJob(folder, reference.folder, config, session.threads, session.bundle, session.strategy)
         asks = resources(config, session)
         return run_on_pool(shards, partial(Prober, job), config.pool, asks, run.progress, SILENCE_S)
 
@@ -59,8 +61,7 @@ def run(config: Probing, seed: int, name: str, open_session: Callable[[], Sessio
 def resources(config: Probing, session: Session) -> dict[str, Any]:
     """What a probe asks of Ray; one that is several processes asks for them itself."""
     env = {"env_vars": {"OMP_NUM_THREADS": str(session.threads)}}
-    is_alone = config.shards == 1
-    return {"num_cpus": int(is_alone), "num_gpus": int(is_alone and session.on_gpu), "runtime_env": env}
+    return {**alone(session.bundle if config.shards == 1 else session.label), "runtime_env": env}
 
 
 def _checked(config: Probing, seed: int, source: Done) -> frozenset[str]:

@@ -69,7 +69,7 @@ class LikelihoodStages:
         stage.progress.begin(stage.folder.name, len(rows), 0)
 
         def measure(examples: Sequence[TrainExample]) -> list[tuple[float, int]]:
-            return in_a_worker(model.folder(), examples, self._faculty.session, stage.progress)
+            return in_a_worker(model.folder(), examples, self._faculty.at("student"), stage.progress)
 
         return likelihood.measured(rows, ChatTokenizer(str(model.folder())), window, measure)
 

@@ -170,7 +170,7 @@ class _Builder:
 
         def run(stage: StageRun) -> Outcome:
             models = {"teacher": student.model_of(stage.inputs["teacher"])}
-            return held_out_loss.run(models, lambda: self._faculty.session, stage, precision)
+            return held_out_loss.run(models, lambda: self._faculty.at("student"), stage, precision)
 
         inputs = {"held_out": pairs, "teacher": teacher}
         return Stage(f"pair_losses_{n}", 1, {"precision": precision}, inputs, run, kind="pair_losses")
@@ -185,7 +185,7 @@ class _Builder:
 
         def run(stage: StageRun) -> Outcome:
             first = student.model_of(stage.inputs["init"])
-            return student.run_train(config, seed, first, lambda: self._faculty.session, stage)
+            return student.run_train(config, seed, first, lambda: self._faculty.at("student"), stage)
 
         inputs = {"examples": pairs, "init": teacher, "reference": before}
         return Stage(f"teacher_{n + 1}", 1, content, inputs, run, f"{config.epochs} epoch(s)", kind="teacher")
@@ -224,7 +224,7 @@ class _Builder:
             models: dict[str, Path] = {held_out_loss.BEFORE: student.model_of(stage.inputs["init"])}
             for (rounds, nth), trained in zip(counted, students, strict=True):
                 models[model_name(rounds, nth)] = student.model_of(stage.inputs[trained.name])
-            return held_out_loss.run(models, lambda: self._faculty.session, stage)
+            return held_out_loss.run(models, lambda: self._faculty.at("student"), stage)
 
         inputs = {"held_out": examined, "init": first, **{each.name: each for each in students}}
         return Stage(held_out_loss.STAGE, 1, {}, inputs, run, "every student, and the untrained one")

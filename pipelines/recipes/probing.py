@@ -75,7 +75,7 @@ class ProbeStages:
         settings: dict[str, Any] = config.model_dump(mode="json", include={"method", "normalise", "every_layer"})
         if config.method != "exact":
             settings |= {"checked": config.self_check.rows, "seed": seed}
-        run = partial(influence.run, config, seed, name, lambda: self._faculty.session)
+        run = partial(influence.run, config, seed, name, lambda: self._faculty.at("probe"))
         inputs = {"source": rows, "reference": reference, "student": student}
         return Stage(name, 2, settings, inputs, run, f"by the method {config.method}", kind=STAGE)
 

@@ -86,7 +86,8 @@ class StudentStages:
             own = "" if template == "chat" else ChatTokenizer(str(start), template).template_source
             folder = beside.folder() if beside else None
             tokens = self._teacher_tokens()
-            outcome = student.run_train(train, seed, start, lambda: self._faculty.session, stage, own, folder, tokens)
+            live = partial(self._faculty.at, "student")
+            outcome = student.run_train(train, seed, start, live, stage, own, folder, tokens)
             made = stage.folder.local_path() / MODEL
             card.write(made, self._origin(stage), train, stage.inputs["examples"], outcome.facts)
             return outcome
@@ -129,13 +130,13 @@ class StudentStages:
             return Stage("student_init", 1, {**config, "seed": self._recipe.seed}, {}, partial(self._random, init))
 
         def run(stage: StageRun) -> Outcome:
-            return initial.run_prune(init, model.folder(), lambda: self._faculty.session, stage)
+            return initial.run_prune(init, model.folder(), lambda: self._faculty.at("cpu"), stage)
 
         return Stage("student_init", 2, config, {"examples": shown}, run)
 
     def _random(self, init: RandomStudent, stage: StageRun) -> Outcome:
         folder, seed = self._faculty.origin(init).folder(), self._recipe.seed
-        return initial.run_random(init, folder, seed, lambda: self._faculty.session, stage)
+        return initial.run_random(init, folder, seed, lambda: self._faculty.at("cpu"), stage)
 
     def _refit(self, shown: Stage, first: Stage) -> Stage:
         init, config = self._recipe.student.init, self._recipe.student.refit
@@ -144,7 +145,7 @@ class StudentStages:
         model = self._faculty.origin(init)
 
         def run(stage: StageRun) -> Outcome:
-            return initial.run_refit(config, init, model.folder(), lambda: self._faculty.session, stage)
+            return initial.run_refit(config, init, model.folder(), lambda: self._faculty.at("cpu"), stage)
 
         return Stage("refit", 1, config.model_dump(mode="json"), {"examples": shown, "init": first}, run)
 

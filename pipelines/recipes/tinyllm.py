@@ -131,7 +131,7 @@ class _Builder:
         learn = Learn(template=template if by_student else "chat")
 
         def scores(pairs: Sequence[tuple[Question, Rationale]]) -> list[float]:
-            return likeliest.scores(of, judge.folder(), learn, pairs, self._faculty.session, stage.progress)
+            return likeliest.scores(of, judge.folder(), learn, pairs, self._faculty.at("student"), stage.progress)
 
         return scores
 

@@ -87,7 +87,7 @@ class _Builder:
                 held_out_loss.AFTER: student.model_of(stage.inputs["student"]),
                 **{f"teacher {name}": self._faculty.model(name).folder() for name in teachers},
             }
-            return held_out_loss.run(models, lambda: self._faculty.session, stage)
+            return held_out_loss.run(models, lambda: self._faculty.at("student"), stage)
 
         inputs = {"held_out": apart, "init": first, "student": trained}
         return Stage(held_out_loss.STAGE, 1, config, inputs, run, "student before and after, teachers")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from cluster.profile import Profile
 from pipelines.core import recipe_file, runner
 from pipelines.core.errors import UserError
 from pipelines.core.progress import Budget, Progress
@@ -67,9 +68,12 @@ def stages_of(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[Stage]:
             return tune.stages(recipe, faculty)
 
 
-def plan(recipe: AnyRecipe, runs: str = DEFAULT_RUNS) -> Plan:
-    """What a run would do. Local facts only; starts nothing and imports nothing heavy."""
-    faculty = ClusterFaculty(recipe)
+def plan(recipe: AnyRecipe, runs: str = DEFAULT_RUNS, profile: Profile | None = None) -> Plan:
+    """What a run would do. Local facts only; starts nothing and imports nothing heavy.
+
+    UserError where a cluster of this profile could never do it.
+    """
+    faculty = ClusterFaculty(recipe, profile=profile)
     stages = stages_of(recipe, faculty)
     folder = Folder(runs)
     facts = preflight.local_facts(recipe, faculty)
@@ -77,11 +81,15 @@ def plan(recipe: AnyRecipe, runs: str = DEFAULT_RUNS) -> Plan:
 
 
 def check(
-    recipe: AnyRecipe, runs: str = DEFAULT_RUNS, address: str | None = None, port: int | None = None
+    recipe: AnyRecipe,
+    runs: str = DEFAULT_RUNS,
+    address: str | None = None,
+    port: int | None = None,
+    profile: Profile | None = None,
 ) -> list[str]:
     """Reach everything that a run will need, before any engine starts. UserError for what is not there."""
     runner.ready_folder(Folder(runs))
-    with held_port(port), closing(ClusterFaculty(recipe, address)) as faculty:
+    with held_port(port), closing(ClusterFaculty(recipe, address, profile=profile)) as faculty:
         return preflight.reach(recipe, faculty)
 
 
@@ -92,16 +100,17 @@ def run(
     budget: Budget | None = None,
     progress: Progress | None = None,
     port: int | None = None,
+    profile: Profile | None = None,
 ) -> Ran:
     """Do what is not done yet, and write the report. Goes on where an earlier call ended, however it ended."""
     progress = progress or Progress(budget or Budget())
     folder = Folder(runs)
-    faculty = ClusterFaculty(recipe, address, say=progress.note)
+    faculty = ClusterFaculty(recipe, address, say=progress.note, profile=profile)
     stages = stages_of(recipe, faculty)
     run_folder = folder.child(runner.run_name(recipe.name, stages))
     with closing(faculty):
         if any(planned.state != "done" for planned in runner.plan(stages, folder)):
-            check(recipe, runs, address, port)
+            check(recipe, runs, address, port, profile)
             faculty.hold_port(port)
         run_folder.write_bytes("recipe.yaml", recipe_file.dump(recipe).encode())
         with _logged(run_folder):

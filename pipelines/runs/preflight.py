@@ -7,7 +7,9 @@ names the recipe's key and what to do.
 import asyncio
 import shutil
 
+from cluster import demands
 from cluster.models import Model
+from cluster.session import check_here
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import (
     SEED_ANSWERS,
@@ -73,12 +75,17 @@ def local_facts(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[str]:
         student = sizes.of_student(recipe, faculty)
         facts += sizes.memory(recipe, teachers, student)
     facts.append(estimates.gpu_hours(recipe, tasks, teachers, student, reference))
+    facts += demands.in_words(recipe, faculty.profile) if faculty.profile else []
     return [fact for fact in facts if fact] + [f"note: {note}" for note in recipe.notes]
 
 
 def reach(recipe: AnyRecipe, faculty: ClusterFaculty) -> list[str]:
     """Make every model available here and compare token maps. UserError, in words, for a mismatch."""
     _check_prompts(recipe)
+    if faculty.profile is not None:
+        demands.check(recipe, faculty.profile)
+        if faculty.address is None:
+            check_here(faculty.profile)
     facts = [f"teacher {name}: {_reach_teacher(name, recipe, faculty)}" for name in recipe.teachers]
     if isinstance(recipe, StudentRecipe):
         encoder_decoder.check(recipe, faculty, Model.fetched_header)
@@ -131,7 +138,7 @@ def _cluster_fact(faculty: ClusterFaculty) -> str:
         live = faculty.session
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(f"--address {faculty.address}: no Ray cluster answers there: {error}") from error
-    return f"cluster {live.address}: {live.gpus} GPUs"
+    return f"cluster {live.address}: {live.gpus} GPUs now"
 
 
 def _teacher_fact(name: str, recipe: Recipe, faculty: ClusterFaculty) -> str:

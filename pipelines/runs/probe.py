@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster import demands
+from cluster.profile import Profile
 from pipelines.core import runner
 from pipelines.core.config import Probe
 from pipelines.core.errors import UserError
@@ -47,13 +49,16 @@ def score(
     runs: str,
     address: str | None,
     progress: Progress,
+    profile: Profile | None = None,
 ) -> Scores:
     """Score the rows and write them to `out`. UserError for what is not there or cannot be."""
     recipe, config = probed(recipe, method)
+    if profile is not None:
+        demands.check(recipe, profile, KEY)
     folder = Folder(runs)
     if not any(planned.stage.name == STUDENT and planned.done for planned in runner.plan(stages, folder)):
         raise UserError(f"the student of {recipe.name!r} is not trained yet; run `tutelage run` first")
-    with closing(ClusterFaculty(recipe, address, say=progress.note)) as faculty:
+    with closing(ClusterFaculty(recipe, address, say=progress.note, profile=profile)) as faculty:
         made = ProbeStages(KEY, config, recipe, faculty)
         by_name = {stage.name: stage for stage in stages}
         given, reference = made.given(rows), made.reference(by_name)

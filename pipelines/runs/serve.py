@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from cluster import demands
+from cluster.profile import Profile
 from pipelines.core import runner
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import VLLMTeacher
@@ -56,11 +58,13 @@ def serve(
     door: Door,
     say: Say,
     wanted: Wanted = ALL,
+    profile: Profile | None = None,
 ) -> None:
     """Serve the models that are wanted until interrupted. UserError where the run has none yet."""
     models = wanted.of(_models_of(recipe, stages, Folder(runs), say))
+    _check_room(models, profile)
     rows = _rows(recipe, stages, Folder(runs))
-    faculty = ClusterFaculty(recipe, address, say=say, door=door)
+    faculty = ClusterFaculty(recipe, address, say=say, door=door, profile=profile)
     with closing(faculty):
         faculty.hold_port(port)
         say(f"starting {' and '.join(m.name for m in models)} ...")
@@ -84,17 +88,27 @@ def write_down(
     say: Say,
     wanted: Wanted,
     file: Path,
+    profile: Profile | None = None,
 ) -> None:
     """What would be served, as a file for `serve deploy`. Starts nothing."""
     models = wanted.of(_models_of(recipe, stages, Folder(runs), say))
-    written = Deployment(models=tuple(models), door=door, rows=_rows(recipe, stages, Folder(runs)))
+    _check_room(models, profile)
+    rows = _rows(recipe, stages, Folder(runs))
+    written = Deployment(models=tuple(models), door=door, rows=rows, profile=profile)
     text = yaml.safe_dump(deployment.config(written, port or DEFAULT_PORT), sort_keys=False)
     file.write_text(text, encoding="utf-8")
     say(f"{file} is written: serve deploy {file}")
 
 
 def serve_probe(
-    recipe: AnyRecipe, stages: Sequence[Stage], runs: str, address: str | None, port: int | None, door: Door, say: Say
+    recipe: AnyRecipe,
+    stages: Sequence[Stage],
+    runs: str,
+    address: str | None,
+    port: int | None,
+    door: Door,
+    say: Say,
+    profile: Profile | None = None,
 ) -> None:
     """Serve the student's probe until interrupted, with the reference set that is made first where it is not there.
 
@@ -103,9 +117,11 @@ def serve_probe(
     from serving.influence import ServedProbe, up
 
     recipe, config = probed(recipe)
+    if profile is not None:
+        demands.check(recipe, profile, KEY)
     folder, progress = Folder(runs), Progress()
     student = _student(recipe, stages, folder)
-    faculty = ClusterFaculty(recipe, address, say=say, door=door)
+    faculty = ClusterFaculty(recipe, address, say=say, door=door, profile=profile)
     with closing(faculty):
         faculty.hold_port(port)
         made = ProbeStages(KEY, config, recipe, faculty)
@@ -117,6 +133,12 @@ def serve_probe(
         url = up(faculty.endpoints, ServedProbe(config, student, finished.done, made.encoder()))
         say(f"\nthe student's probe: {url} ({door.words})")
         _serve_on(url, HELLO_PROBE, door, say)
+
+
+def _check_room(models: Sequence[Served], profile: Profile | None) -> None:
+    """UserError where the cluster could never hold them all."""
+    if profile is not None:
+        demands.check_served(((m.name, m.role, m.engine, m.replicas.min) for m in models), profile)
 
 
 def _serve_on(url: str, body: Mapping[str, Any], door: Door, say: Say) -> None:
@@ -167,9 +189,9 @@ def _teacher(recipe: StudentRecipe, name: str, spec: VLLMTeacher, done: Mapping[
     """As the recipe has it, or as its last round left it."""
     if isinstance(recipe, Montessori):
         tuned = done[f"teacher_{recipe.rounds.count}"]
-        return Served("teacher", model_of(tuned), tuned.manifest["digest"], spec.engine)
+        return Served("teacher", model_of(tuned), tuned.manifest["digest"], spec.engine, role="teacher")
     model = ClusterFaculty(recipe).model(name)
-    return Served("teacher", model.folder(), model.digest, spec.engine)
+    return Served("teacher", model.folder(), model.digest, spec.engine, role="teacher")
 
 
 def _done(stages: Sequence[Stage], runs: Folder) -> dict[str, Done]:

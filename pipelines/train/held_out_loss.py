@@ -10,6 +10,7 @@ from typing import Any
 
 from cluster.board import Watch
 from cluster.models import parameter_count
+from cluster.placement import alone
 from cluster.session import Session
 from pipelines.core.config import Precision
 from pipelines.core.hashing import key_of
@@ -69,8 +70,7 @@ def in_a_worker(
     import ray
 
     env = {"OMP_NUM_THREADS": str(session.threads)}
-    gpus = 1 if session.on_gpu else 0
-    task = ray.remote(num_cpus=1, num_gpus=gpus, runtime_env={"env_vars": env})(_measured)
+    task = ray.remote(**alone(session.bundle), runtime_env={"env_vars": env})(_measured)
     with Watch(lambda rows: progress.advance(rows)) as watch:
         asked = task.remote(folder, list(examples), watch.board, session.threads, precision)
         measured: list[tuple[float, int]] = ray.get(asked)

@@ -13,6 +13,7 @@ from typing import Any
 
 from cluster.board import Watch
 from cluster.models import Model
+from cluster.placement import alone
 from cluster.session import Session
 from pipelines.core.config import PrunedStudent, RandomStudent, Refit
 from pipelines.core.parts import rows_of
@@ -67,9 +68,10 @@ def _in_a_worker(
     """Call `make` in a worker of the cluster and keep the model that it returns."""
     import ray
 
-    threads = open_session().threads
+    session = open_session()
+    threads, asked = session.threads, {"CPU": 1, **session.label}  # no GPU, wherever it runs
     out = run.folder.local_path() / MODEL
-    task = ray.remote(num_cpus=1, runtime_env={"env_vars": {"OMP_NUM_THREADS": str(threads)}})(_make_into)
+    task = ray.remote(**alone(asked), runtime_env={"env_vars": {"OMP_NUM_THREADS": str(threads)}})(_make_into)
     with budget_ends_only_undone(out), Watch(lambda _: run.progress.advance(1)) as watch:
         facts = ray.get(task.remote(make, arguments, teacher, out, watch.board, threads))
     return Outcome(rows=1, digest=folder_digest(out), facts=facts)

@@ -81,7 +81,8 @@ def run_train(
             scaling_config=ScalingConfig(
                 num_workers=config.workers,
                 use_gpu=session.on_gpu,
-                resources_per_worker={"GPU": 1, "CPU": 1} if session.on_gpu else {"CPU": 1},
+                resources_per_worker=dict(session.bundle),
+                placement_strategy=session.strategy,
             ),
             torch_config=TorchConfig(backend="nccl" if session.on_gpu else "gloo"),
             # DeepSpeed's shards fit the layout that wrote them, so each layout has checkpoints of its own.

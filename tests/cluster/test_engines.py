@@ -27,7 +27,7 @@ def test_an_engine_over_gpus_has_a_bundle_for_each(
     assert made.bundles == bundles
     assert made.args.get("distributed_executor_backend") == executor
     assert made.args["pipeline_parallel_size"] == engine.get("pipeline_parallel_size", 1)
-    assert serve_config("teacher", made)["placement_group_config"] == {"bundles": list(bundles)}
+    assert serve_config("teacher", made)["placement_group_config"] == {"bundles": list(bundles), "strategy": "PACK"}
 
 
 def test_quantisation_reaches_vllm() -> None:

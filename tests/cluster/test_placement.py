@@ -21,7 +21,8 @@ def test_an_engine_over_several_leaves_the_gpus_to_its_workers_and_gives_its_gro
     monkeypatch.setattr(placement, "_give_back", given_back.append)
     with placement.one_per_actor([{"GPU": 1, "CPU": 1}] * 4) as asked:
         assert (asked["num_cpus"], asked["num_gpus"]) == (1, 0)
-        pool, bundles = pickle.loads(pickle.dumps(asked["ray_remote_args_fn"])).args
+        pool, bundles, strategy = pickle.loads(pickle.dumps(asked["ray_remote_args_fn"])).args
         assert bundles == [{"GPU": 1, "CPU": 1}] * 4
+        assert strategy == "PACK"
         assert given_back == []
     assert given_back == [pool]

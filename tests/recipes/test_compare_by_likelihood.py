@@ -62,7 +62,7 @@ def run(
 
     monkeypatch.setattr(judging_by_likelihood, "in_a_worker", measure)
     faculty = ClusterFaculty(recipe)
-    faculty.__dict__["session"] = None
+    monkeypatch.setattr(ClusterFaculty, "at", lambda *_: None)
     stages = compare.stages(recipe, faculty)
     folder = runs.child(runner.run_name(recipe.name, stages))
     done = {f.stage.name: f.done for f in runner.run(stages, runs, folder, quiet)}

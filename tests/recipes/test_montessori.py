@@ -206,7 +206,7 @@ def go(runs: Folder, quiet: Progress, model: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(influence, "run", probe)
     monkeypatch.setattr(held_out_loss, "in_a_worker", measure)
     monkeypatch.setattr(held_out_loss, "parameter_count", lambda folder: 1000)
-    monkeypatch.setattr(ClusterFaculty, "session", None)
+    monkeypatch.setattr(ClusterFaculty, "at", lambda *_: None)
     return lambda recipe: Ran(recipe, runs, quiet)
 
 

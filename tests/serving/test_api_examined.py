@@ -30,11 +30,17 @@ class OneServer:
     """Endpoints that are there already (see endpoints.Endpoints)."""
 
     url: str
+    in_turns: bool = False
     up: list[str] = field(default_factory=list)
+    started: list[list[str]] = field(default_factory=list)
 
     def start(self, models: list[Served]) -> str:
         self.up = [model.name for model in models]
+        self.started.append(self.up)
         return self.url
+
+    def make_way(self) -> None:
+        assert not self.up
 
     def wait(self, base_url: str) -> None:
         assert base_url == self.url
@@ -66,9 +72,9 @@ def recipe(server: ApiServer, model: Path, tmp_path: Path) -> Distil:
     return made
 
 
-def build(recipe: Distil, server: ApiServer) -> dict[str, Stage]:
+def build(recipe: Distil, server: ApiServer, endpoints: OneServer | None = None) -> dict[str, Stage]:
     faculty = ClusterFaculty(recipe)
-    faculty.__dict__["endpoints"] = OneServer(server.url)
+    faculty.__dict__["endpoints"] = endpoints or OneServer(server.url)
     return {stage.name: stage for stage in distil.stages(recipe, faculty)}
 
 
@@ -96,6 +102,18 @@ def test_it_writes_references_and_is_examined_without_a_likelihood(
     }  # fmt: skip
     assert outcome.facts["gap_closed"] is None
     assert outcome.facts["parameters"]["teacher"] is None
+
+
+def test_students_are_served_one_after_the_other_where_there_is_room_for_one(
+    recipe: Distil, server: ApiServer, runs: Folder, quiet: Progress, model: Path
+) -> None:
+    together, in_turns = OneServer(server.url), OneServer(server.url, in_turns=True)
+    one, _ = evaluated(build(recipe, server, together), runs, quiet, model, "evaluate-together")
+    other, _ = evaluated(build(recipe, server, in_turns), runs, quiet, model, "evaluate-in-turns")
+    assert together.started == [["student-before", "student"]]
+    assert in_turns.started == [["student-before"], ["student"]]
+    assert in_turns.up == []
+    assert one.digest == other.digest
 
 
 def test_another_student_buys_nothing_of_it_again(

@@ -28,7 +28,7 @@ MakeRecipe = Callable[..., Any]
 
 @pytest.fixture(autouse=True)
 def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(address: str | None) -> None:
+    def refuse(*_: object) -> None:
         raise AssertionError("Ray was started")
 
     monkeypatch.setattr("serving.faculty.session", refuse)

@@ -1,0 +1,61 @@
+"""What is served makes way for other work where a profile has no room for both. Serve is a list here."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray import serve
+
+from cluster import profile
+from cluster.session import Session
+from pipelines.core import recipe_file
+from serving.endpoints import Endpoints
+from serving.faculty import ClusterFaculty
+
+HERE = Session("", Path("logs"), gpus=1, threads=1)
+
+
+@pytest.fixture
+def up(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The applications that are up, by name."""
+    found: dict[str, Any] = {}
+    monkeypatch.setattr(serve, "status", lambda: SimpleNamespace(applications=found))
+    monkeypatch.setattr(serve, "run", lambda made, name, **_: found.update({name: made}))
+    monkeypatch.setattr(serve, "delete", found.pop)
+    monkeypatch.setattr(Endpoints, "_start_http", lambda _: None)
+    monkeypatch.setattr(Endpoints, "wait", lambda *_: None)
+    return found
+
+
+def test_one_application_at_a_time_is_up(up: dict[str, Any]) -> None:
+    endpoints = Endpoints(HERE, in_turns=True)
+    for name in ("first", "second", "first"):
+        endpoints.up_alone([name], lambda name=name: name)
+        assert list(up.values()) == [name]
+        endpoints.close()
+    for name in ("first", "second", "first"):
+        endpoints._start([name], lambda name=name: name, at_root=False)
+        assert list(up.values()) == [name]
+
+
+def test_with_room_all_stay_and_one_that_is_up_is_adopted(up: dict[str, Any]) -> None:
+    endpoints = Endpoints(HERE)
+    urls = [endpoints._start([name], lambda name=name: name, at_root=False) for name in ("first", "second", "first")]
+    assert list(up.values()) == ["first", "second"]
+    assert urls[0] == urls[2]
+    endpoints.make_way()
+    assert len(up) == 2
+
+
+@pytest.mark.parametrize(("name", "stays"), [("one-gpu", False), ("eight-gpus", True)])
+def test_training_finds_the_room_that_it_needs(up: dict[str, Any], name: str, stays: bool) -> None:
+    made = profile.load(name)
+    faculty = ClusterFaculty(recipe_file.load("quickstart"), profile=made)
+    faculty.__dict__["session"] = Session("", Path("logs"), gpus=1, threads=1, profile=made)
+    faculty.endpoints._start(["teacher"], lambda: "teacher", at_root=False)
+    session = faculty.at("student")
+    assert session.bundle == {"GPU": 1, "CPU": 1, "pool-here": 0.001}
+    assert bool(up) == stays
+    faculty.close()
+    assert not up
