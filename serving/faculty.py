@@ -224,7 +224,7 @@ class ClusterFaculty:
             return partial(FakeTeacher, self.identity(name).digest, self.tokenizer(name), spec.latency_s)
         assert isinstance(spec, VLLMTeacher), f"{name} needs no pool"
         setup = engines.setup(self.model(name).folder(), spec.engine, self.session)
-        return partial(_make_vllm, self.identity(name).digest, self.tokenizer(name), setup.args)
+        return partial(_make_vllm, self.identity(name).digest, self.model(name), setup.args)
 
     @contextmanager
     def _resources(self, name: str) -> Iterator[dict[str, Any]]:
@@ -249,7 +249,9 @@ def number_format(engine: Engine) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value != Engine.model_fields[name].default}
 
 
-def _make_vllm(digest: str, tokenizer: ChatTokenizer, args: dict[str, Any]) -> Teacher:
+def _make_vllm(digest: str, model: Model, args: dict[str, Any]) -> Teacher:
+    """In an actor: the model is made ready on the actor's own node, once for all that run there."""
     from pipelines.generate.vllm_teacher import VLLMTeacher as Engine
 
-    return Engine(digest, tokenizer, args)
+    folder = str(model.folder())
+    return Engine(digest, ChatTokenizer(folder), {**args, "model": folder})

@@ -37,6 +37,21 @@ class Disk:
         files = (path for path in self.path.rglob("*") if path.is_file())
         return {path.relative_to(self.path).as_posix(): path.stat().st_size for path in files}
 
+    def stamps(self) -> dict[str, str]:
+        """What tells each file's content from what it was before, by its path from here."""
+        files = (path for path in self.path.rglob("*") if path.is_file())
+        looks = {path.relative_to(self.path).as_posix(): path.stat() for path in files}
+        return {name: f"{look.st_size}-{look.st_mtime_ns}" for name, look in looks.items()}
+
+    def download(self, path: str, target: Path) -> None:
+        shutil.copy(self.path / path, target)
+
+    def upload(self, source: Path, path: str) -> None:
+        (self.path / path).parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path / f"{TEMPORARY}{uuid.uuid4().hex}"
+        shutil.copy(source, temporary)
+        os.replace(temporary, self.path / path)
+
     def open(self, name: str) -> BinaryIO:
         return (self.path / name).open("rb")
 

@@ -28,7 +28,7 @@ PATIENCE_S = 180.0  # after that no request is put again
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 15.0
 TRIES = 4  # of each part of a large object
 CONNECT_S, SILENCE_S, REQUEST_S = 5.0, 20.0, 300.0
-READ_AHEAD = 2**17
+READ_AHEAD, RANGE = 2**17, 2**24
 OPTIONS = ("endpoint_override", "region", "scheme")  # of an s3:// URI, as pyarrow has them
 _NO_BUCKET = "NoSuchBucket"
 _REFUSALS = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, PermissionError)
@@ -63,6 +63,21 @@ class Objects:
     def sizes(self) -> dict[str, int]:
         """Bytes of every object below, by its path from here."""
         return {self._from_here(meta["path"]): meta["size"] for meta in self._listed()}
+
+    def stamps(self) -> dict[str, str]:
+        """What tells each object's content from what it was before, by its path from here."""
+        return {self._from_here(meta["path"]): f"{meta['size']}-{meta['e_tag']}" for meta in self._listed()}
+
+    def download(self, path: str, target: Path) -> None:
+        """Copy an object into a file, a range at a time."""
+        size = self._asked(lambda: obstore.head(self._store, self._at(path)))["size"]
+        with target.open("wb") as out:
+            for start in range(0, size, RANGE):
+                out.write(self.read_range(path, start, min(start + RANGE, size)))
+
+    def upload(self, source: Path, path: str) -> None:
+        """Copy a file into an object, whole or not at all."""
+        self._asked(lambda: obstore.put(self._store, self._at(path), source))
 
     def open(self, name: str) -> BinaryIO:
         """To read a part of an object, where the whole is not wanted."""

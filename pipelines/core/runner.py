@@ -111,7 +111,7 @@ def _run_one(stage: Stage, runs: Folder, inputs: Mapping[str, Done], progress: P
         began = time.monotonic()
         progress.guard = mine.check
         try:
-            outcome = stage.run(StageRun(folder, inputs, runs, progress))
+            outcome = stage.run(StageRun(folder, inputs, runs, progress, mine.confirm))
         finally:
             progress.guard = lambda: None
             progress.end()

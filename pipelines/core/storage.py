@@ -7,7 +7,7 @@ stages, keys or records' meaning. A name with a separator or `..` is refused, so
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,7 +61,7 @@ class Folder:
     def local_path(self) -> Path:
         """The folder as a local path, made if absent. UserError on an object store."""
         if not isinstance(self._place, Disk):
-            raise UserError(f"{self.uri} is not on this machine's disk; models need a local or mounted folder")
+            raise UserError(f"{self.uri} is not on this machine's disk; this needs a local or mounted folder")
         self._place.path.mkdir(parents=True, exist_ok=True)
         return self._place.path
 
@@ -127,6 +127,25 @@ class Folder:
     def size(self) -> int:
         """Bytes in all files below."""
         return sum(self._place.sizes().values())
+
+    def stamps(self) -> dict[str, str]:
+        """What tells each file's content from what it was before, by its path from here."""
+        return self._place.stamps()
+
+    def download(self, target: Path, moved: Callable[[int], None] = lambda _: None) -> None:
+        """Copy all files below into a folder on this machine's disk; `moved` is told each one's bytes."""
+        for path, size in self._place.sizes().items():
+            if ".." in path.split("/"):
+                raise UserError(f"{self.uri}: {path!r} leads outside the folder")
+            here = target / path
+            here.parent.mkdir(parents=True, exist_ok=True)
+            self._place.download(path, here)
+            moved(size)
+
+    def upload(self, source: Path) -> None:
+        """Copy all files below a folder on this machine's disk into this one, each whole or not at all."""
+        for file in sorted(path for path in source.rglob("*") if path.is_file()):
+            self._place.upload(file, file.relative_to(source).as_posix())
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""

@@ -42,7 +42,7 @@ def run(config: Probing, seed: int, name: str, open_session: Callable[[], Sessio
 
     def over_shards(shards: ShardRun, rows: int) -> float:
         session = open_session()
-        job = ProbeJob(student.folder.local_path(), reference.folder, config, session.threads, gpus=int(session.on_gpu))
+        job = ProbeJob(student.folder, reference.folder, config, session.threads, gpus=int(session.on_gpu))
         asks = resources(config, session)
         return run_on_pool(shards, partial(Prober, job), config.pool, asks, run.progress, SILENCE_S)
 

@@ -87,7 +87,7 @@ class StudentStages:
             folder = beside.folder() if beside else None
             tokens = self._teacher_tokens()
             outcome = student.run_train(train, seed, start, lambda: self._faculty.session, stage, own, folder, tokens)
-            made = stage.folder.local_path() / MODEL
+            made = stage.folder.child(MODEL)
             card.write(made, self._origin(stage), train, stage.inputs["examples"], outcome.facts)
             return outcome
 
