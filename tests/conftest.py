@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import stores
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from pipelines.core.chat import ChatTokenizer
@@ -27,7 +28,6 @@ from pipelines.generate.fake import FakeTeacher
 from pipelines.generate.pool import run_here
 from pipelines.generate.teacher import Request, RequestFailed, ScoreRequest, Teacher, TeacherId
 from pipelines.generate.work import ShardRun
-from tests import stores
 
 TRAINED_ON = (
     "Describe the bread near the river before winter.",

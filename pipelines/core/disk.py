@@ -34,14 +34,11 @@ class Disk:
 
     def sizes(self) -> dict[str, int]:
         """Bytes of every file below, by its path from here."""
-        files = (path for path in self.path.rglob("*") if path.is_file())
-        return {path.relative_to(self.path).as_posix(): path.stat().st_size for path in files}
+        return {name: look.st_size for name, look in self._looks()}
 
     def stamps(self) -> dict[str, str]:
         """What tells each file's content from what it was before, by its path from here."""
-        files = (path for path in self.path.rglob("*") if path.is_file())
-        looks = {path.relative_to(self.path).as_posix(): path.stat() for path in files}
-        return {name: f"{look.st_size}-{look.st_mtime_ns}" for name, look in looks.items()}
+        return {name: f"{look.st_size}-{look.st_mtime_ns}" for name, look in self._looks()}
 
     def download(self, path: str, target: Path) -> None:
         shutil.copy(self.path / path, target)
@@ -92,6 +89,12 @@ class Disk:
         """The folder and everything in it."""
         if self.path.is_dir():
             shutil.rmtree(self.path)
+
+    def _looks(self) -> Iterator[tuple[str, os.stat_result]]:
+        for path in self.path.rglob("*"):
+            with suppress(FileNotFoundError):  # another process may be at work here
+                if path.is_file():
+                    yield path.relative_to(self.path).as_posix(), path.stat()
 
     @contextmanager
     def _in_words(self, name: str) -> Iterator[None]:

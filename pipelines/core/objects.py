@@ -10,6 +10,7 @@ import random
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from functools import cache
 from io import SEEK_CUR, SEEK_END, SEEK_SET, BufferedReader, RawIOBase
@@ -24,7 +25,7 @@ from obstore.store import S3Store, from_url
 from pipelines.core.errors import Unreachable, UserError
 
 R = TypeVar("R")
-PATIENCE_S = 180.0  # after that no request is put again
+PATIENCE_S = 180.0  # of failures, after which a request is not put again
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 15.0
 TRIES = 4  # of each part of a large object
 CONNECT_S, SILENCE_S, REQUEST_S = 5.0, 20.0, 300.0
@@ -42,6 +43,8 @@ class Objects:
         self._uri = uri
         bare, _, options = uri.partition("?")
         parts = urlsplit(bare)
+        if "@" in parts.netloc:
+            raise UserError("a folder's URI holds no keys; put them into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
         if not parts.netloc:
             raise UserError(f"the folder {uri!r} cannot be opened: it names no bucket")
         self._store = _store(parts.scheme, parts.netloc, options)
@@ -106,7 +109,8 @@ class Objects:
         return True
 
     def remove(self, name: str) -> None:
-        self._asked(lambda: obstore.delete(self._store, self._at(name)))
+        with suppress(FileNotFoundError):  # S3 does not say so, other stores do
+            self._asked(lambda: obstore.delete(self._store, self._at(name)))
 
     def delete(self) -> None:
         """Everything below."""
@@ -145,12 +149,13 @@ class Objects:
 
 def _patiently(ask: Callable[[], R]) -> R:
     """Ask until there is an answer: obstore puts a request again, but not where the answer's body was cut."""
-    began, pause = time.monotonic(), FIRST_PAUSE_S
+    failing_since, pause = None, FIRST_PAUSE_S
     while True:
         try:
             return ask()
         except exceptions.GenericError as error:
-            if _MISTAKE.search(str(error)) or time.monotonic() - began > PATIENCE_S:
+            failing_since = failing_since or time.monotonic()  # a large object may have taken long until then
+            if _MISTAKE.search(str(error)) or time.monotonic() - failing_since > PATIENCE_S:
                 raise
         time.sleep(pause * random.uniform(0.5, 1.5))
         pause = min(2 * pause, LONGEST_PAUSE_S)

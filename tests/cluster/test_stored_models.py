@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import stores
 
 from cluster import models
 from cluster.cache import cache_root, fetched
@@ -19,7 +20,6 @@ from pipelines.core.progress import Progress
 from pipelines.core.stage import Done, StageRun
 from pipelines.core.storage import Folder
 from pipelines.train.student import model_of, ref_of
-from tests import stores
 
 FETCH = """
 import sys

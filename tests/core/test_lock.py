@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import stores
 
 from pipelines.core import lock
 from pipelines.core.errors import UserError
 from pipelines.core.lock import Lost, held
 from pipelines.core.storage import Folder
-from tests import stores
 
 NAME = "answers-0123"
 HOLDER = """

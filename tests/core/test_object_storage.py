@@ -6,12 +6,12 @@ import pickle
 from pathlib import Path
 
 import pytest
+import stores
 
 from pipelines.core import objects
 from pipelines.core.errors import Unreachable, UserError
 from pipelines.core.records import Dropped
 from pipelines.core.storage import Folder
-from tests import stores
 
 ROWS = [Dropped(str(n), "answers", "cut off", f"text {n}", "") for n in range(5)]
 
@@ -89,6 +89,9 @@ def test_a_uri_with_a_misspelt_option_or_without_a_bucket_is_refused() -> None:
         Folder("s3://bucket/runs?endpoint=127.0.0.1").files()
     with pytest.raises(UserError, match="names no bucket"):
         Folder("s3:///runs").files()
+    with pytest.raises(UserError, match="holds no keys") as refused:
+        Folder("s3://me:sk-secret@bucket/runs").files()
+    assert "sk-secret" not in str(refused.value)
 
 
 def test_keys_may_lie_in_the_users_aws_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import stores
 
 from pipelines.core import objects, parts, runner
 from pipelines.core.errors import Unreachable
@@ -18,7 +19,6 @@ from pipelines.core.records import Answer
 from pipelines.core.storage import Folder
 from pipelines.recipes import generate
 from pipelines.runs import reporting, shelf
-from tests import stores
 
 if TYPE_CHECKING:
     from tests.conftest import FakeFaculty
