@@ -9,7 +9,6 @@ import json
 import math
 import re
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +65,13 @@ class Model:
         """Where another machine finds it: on the object store where it lies on one, else its folder."""
         return self.ref if _is_stored(self.ref) and not self.base else str(self.folder())
 
+    def from_anywhere(self) -> "Model":
+        """The same for processes on other nodes, which have another working folder."""
+        is_path = not (_is_stored(self.ref) or self.ref.startswith("embedded:") or _HUB.match(self.ref))
+        return replace(
+            self, ref=str(here(self.ref)) if is_path else self.ref, base=self.base and self.base.from_anywhere()
+        )
+
     def header(self) -> dict[str, Any]:
         """The model's config.json; empty where the model is not on this machine yet."""
         return self.fetched_header() if self.is_here() else {}
@@ -113,13 +119,7 @@ def resolve_tokenizer(ref: str, where: str) -> Model:
 
 def here(ref: str) -> Path:
     """A folder on this machine's disk by what it is called: as a path, or on an object store."""
-    return _copied(ref) if _is_stored(ref) else Path(ref).expanduser().resolve()
-
-
-@cache
-def _copied(uri: str) -> Path:
-    """Once for a process: what a run began with is what it goes on with."""
-    return fetched(Folder(uri))
+    return fetched(Folder(ref)) if _is_stored(ref) else Path(ref).expanduser().resolve()
 
 
 def _is_stored(ref: str) -> bool:

@@ -59,6 +59,7 @@ class ClusterFaculty:
     door: Door = field(default_factory=Door)
     _stack: ExitStack = field(default_factory=ExitStack)
     _lent: dict[str, VLLMTeacher | FakeSpec] = field(default_factory=dict)
+    _models: dict[str, Model] = field(default_factory=dict)
 
     @cached_property
     def session(self) -> Session:
@@ -102,15 +103,21 @@ class ClusterFaculty:
             assert spec.tokenizer is not None, f"the tokens of {name} are not known"
             return resolve_tokenizer(spec.tokenizer, f"teachers.{name}.tokenizer")
         assert isinstance(spec, LocalTeacher), f"{name} is a record and has no model"
-        base = resolve(spec.model, f"teachers.{name}.model")
+        base = self._resolved(spec.model, f"teachers.{name}.model")
         adapter = spec.adapter if isinstance(spec, VLLMTeacher) else None
         return adapted(base, adapter, f"teachers.{name}.adapter") if adapter else base
 
     def origin(self, init: PrunedStudent | GivenStudent | RandomStudent) -> Model:
         """What a student starts from. Its tokenizer and chat template render the student's examples."""
         if isinstance(init, GivenStudent):
-            return resolve(init.model, "student.init.model")
+            return self._resolved(init.model, "student.init.model")
         return self.model(init.teacher)
+
+    def _resolved(self, ref: str, where: str) -> Model:
+        """What a reference means is looked up once: a run goes on with the model that it began with."""
+        if ref not in self._models:
+            self._models[ref] = resolve(ref, where)
+        return self._models[ref]
 
     def identity(self, name: str) -> TeacherId:
         match self.spec(name):
@@ -224,7 +231,7 @@ class ClusterFaculty:
             return partial(FakeTeacher, self.identity(name).digest, self.tokenizer(name), spec.latency_s)
         assert isinstance(spec, VLLMTeacher), f"{name} needs no pool"
         setup = engines.setup(self.model(name).folder(), spec.engine, self.session)
-        return partial(_make_vllm, self.identity(name).digest, self.model(name), setup.args)
+        return partial(_make_vllm, self.identity(name).digest, self.model(name).from_anywhere(), setup.args)
 
     @contextmanager
     def _resources(self, name: str) -> Iterator[dict[str, Any]]:
