@@ -99,6 +99,7 @@ def run(
     faculty = ClusterFaculty(recipe, address, say=progress.note)
     stages = stages_of(recipe, faculty)
     run_folder = folder.child(runner.run_name(recipe.name, stages))
+    runner.ready_folder(folder)
     with closing(faculty), lock.held(folder, run_folder.name, progress.note):
         if any(planned.state != "done" for planned in runner.plan(stages, folder)):
             check(recipe, runs, address, port)
