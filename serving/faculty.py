@@ -61,6 +61,7 @@ class ClusterFaculty:
     profile: Profile | None = None
     _stack: ExitStack = field(default_factory=ExitStack)
     _lent: dict[str, VLLMTeacher | FakeSpec] = field(default_factory=dict)
+    _models: dict[str, Model] = field(default_factory=dict)
 
     @cached_property
     def session(self) -> Session:
@@ -115,15 +116,21 @@ class ClusterFaculty:
             assert spec.tokenizer is not None, f"the tokens of {name} are not known"
             return resolve_tokenizer(spec.tokenizer, f"teachers.{name}.tokenizer")
         assert isinstance(spec, LocalTeacher), f"{name} is a record and has no model"
-        base = resolve(spec.model, f"teachers.{name}.model")
+        base = self._resolved(spec.model, f"teachers.{name}.model")
         adapter = spec.adapter if isinstance(spec, VLLMTeacher) else None
         return adapted(base, adapter, f"teachers.{name}.adapter") if adapter else base
 
     def origin(self, init: PrunedStudent | GivenStudent | RandomStudent) -> Model:
         """What a student starts from. Its tokenizer and chat template render the student's examples."""
         if isinstance(init, GivenStudent):
-            return resolve(init.model, "student.init.model")
+            return self._resolved(init.model, "student.init.model")
         return self.model(init.teacher)
+
+    def _resolved(self, ref: str, where: str) -> Model:
+        """What a reference means is looked up once: a run goes on with the model that it began with."""
+        if ref not in self._models:
+            self._models[ref] = resolve(ref, where)
+        return self._models[ref]
 
     def identity(self, name: str) -> TeacherId:
         match self.spec(name):
@@ -238,7 +245,7 @@ class ClusterFaculty:
             return partial(FakeTeacher, self.identity(name).digest, self.tokenizer(name), spec.latency_s)
         assert isinstance(spec, VLLMTeacher), f"{name} needs no pool"
         setup = self._setup(name, spec)
-        return partial(_make_vllm, self.identity(name).digest, self.tokenizer(name), setup.args)
+        return partial(_make_vllm, self.identity(name).digest, self.model(name).from_anywhere(), setup.args)
 
     @contextmanager
     def _resources(self, name: str) -> Iterator[dict[str, Any]]:
@@ -266,7 +273,9 @@ def number_format(engine: Engine) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value != Engine.model_fields[name].default}
 
 
-def _make_vllm(digest: str, tokenizer: ChatTokenizer, args: dict[str, Any]) -> Teacher:
+def _make_vllm(digest: str, model: Model, args: dict[str, Any]) -> Teacher:
+    """In an actor: the model is made ready on the actor's own node, once for all that run there."""
     from pipelines.generate.vllm_teacher import VLLMTeacher as Engine
 
-    return Engine(digest, tokenizer, args)
+    folder = str(model.folder())
+    return Engine(digest, ChatTokenizer(folder), {**args, "model": folder})

@@ -205,9 +205,9 @@ _REPLICA = serve.deployment(Replica)
 def application(probe: ServedProbe, session: Session, door: Door) -> Any:
     """The probe behind an ingress that holds no weights, to be run by Serve."""
     config = probe.config
-    student = probe.student.folder.local_path()
     session = session.of("probe")
-    job = ProbeJob(student, probe.reference.folder, config, session.threads, session.bundle, session.strategy)
+    student, reference = probe.student.folder, probe.reference.folder
+    job = ProbeJob(student, reference, config, session.threads, session.bundle, session.strategy)
     replicas = _REPLICA.options(
         ray_actor_options=resources(config, session),
         max_ongoing_requests=2 * config.check_every,  # a handful that is measured, and the next one

@@ -8,13 +8,14 @@ import asyncio
 import io
 import json
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import stores
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from pipelines.core.chat import ChatTokenizer
@@ -301,6 +302,29 @@ def make_faculty(tiny_model_folder: Path) -> Callable[..., FakeFaculty]:
 @pytest.fixture
 def runs(tmp_path: Path) -> Folder:
     return Folder(str(tmp_path / "runs"))
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[int]:
+    """The port of a local S3 API, with credentials for it in the environment."""
+    with pytest.MonkeyPatch.context() as patch, stores.moto() as port:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield port
+
+
+@pytest.fixture
+def stored_runs(object_store: int, tmp_path: Path) -> Folder:
+    """A runs folder of the test's own on an object store."""
+    return Folder(stores.uri(object_store, f"{tmp_path.parent.name}/{tmp_path.name}/runs"))
+
+
+@pytest.fixture(params=["disk", "s3"])
+def any_runs(request: pytest.FixtureRequest) -> Folder:
+    """A runs folder of either kind: the test runs with each."""
+    folder: Folder = request.getfixturevalue("runs" if request.param == "disk" else "stored_runs")
+    return folder
 
 
 @pytest.fixture

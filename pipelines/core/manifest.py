@@ -14,8 +14,10 @@ from pipelines.core.storage import Folder
 FILE = "manifest.json"
 
 
-def write(stage: Stage, folder: Folder, inputs: Mapping[str, Done], outcome: Outcome, seconds: float) -> Done:
-    """Seal a stage's folder."""
+def write(
+    stage: Stage, folder: Folder, inputs: Mapping[str, Done], outcome: Outcome, seconds: float, fence: int = 0
+) -> Done:
+    """Seal a stage's folder. `fence` is the number under which the writer held it; 0 where nobody shares it."""
     manifest = {
         "stage": stage.kind,
         "key": stage.key,
@@ -26,6 +28,7 @@ def write(stage: Stage, folder: Folder, inputs: Mapping[str, Done], outcome: Out
         },
         **asdict(outcome),
         "seconds": round(seconds, 2),
+        "fence": fence,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     folder.write_json(FILE, manifest)

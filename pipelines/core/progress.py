@@ -6,6 +6,7 @@ come here; they go to files.
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TextIO
 
@@ -39,6 +40,7 @@ class Progress:
     budget: Budget = field(default_factory=Budget)
     out: TextIO = field(default_factory=lambda: sys.stderr)
     every_s: float = 5.0
+    guard: Callable[[], None] = lambda: None  # raises where the work is no longer this driver's
     label: str = ""
     unit: str = "rows"
     total: int = 0
@@ -62,11 +64,12 @@ class Progress:
         self._started = time.monotonic() - seconds_ago
 
     def advance(self, rows: int, tokens: int = 0) -> None:
-        """More rows are done. Raises BudgetReached after counting them."""
+        """More rows are done. Raises BudgetReached, or what `guard` raises, after counting them."""
         self.done += rows
         self.tokens += tokens
         if time.monotonic() - self._shown >= (0.2 if self._is_terminal else self.every_s):
             self._show()
+        self.guard()
         self.budget.spend(tokens)
 
     def note(self, text: str) -> None:

@@ -1,6 +1,7 @@
 """Runs stages in order, skips those that are done, and keeps the run's folder true.
 
-Knows stages, manifests and the run's status file. Does not know what any stage does.
+Knows stages, manifests, the locks of the folders that it fills, and the run's status file. Does not know what any stage
+does.
 A run's folder is `<runs>/run-<recipe>-<key>/`: recipe.yaml, run.json (stages and status), logs/, report.*
 """
 
@@ -9,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pipelines.core import manifest
+from pipelines.core import lock, manifest
 from pipelines.core.errors import BudgetReached, UserError
 from pipelines.core.hashing import key_of
 from pipelines.core.progress import Progress
@@ -101,14 +102,21 @@ def ready_folder(runs: Folder) -> None:
 
 
 def _run_one(stage: Stage, runs: Folder, inputs: Mapping[str, Done], progress: Progress) -> Done:
+    """Fill a stage's folder, which no other driver may do meanwhile. UserError where one does."""
     folder = runs.child(stage.folder_name)
-    _drop_what_other_inputs_made(folder, inputs)
-    began = time.monotonic()
-    try:
-        outcome = stage.run(StageRun(folder, inputs, runs, progress))
-    finally:
-        progress.end()
-    return manifest.write(stage, folder, inputs, outcome, time.monotonic() - began)
+    with lock.held(runs, stage.folder_name, progress.note) as mine:
+        if found := manifest.read_done(stage, folder, inputs):
+            return found  # another run's driver finished it just now
+        _drop_what_other_inputs_made(folder, inputs)
+        began = time.monotonic()
+        progress.guard = mine.check
+        try:
+            outcome = stage.run(StageRun(folder, inputs, runs, progress, mine.confirm))
+        finally:
+            progress.guard = lambda: None
+            progress.end()
+        mine.confirm()
+        return manifest.write(stage, folder, inputs, outcome, time.monotonic() - began, mine.fence)
 
 
 def _drop_what_other_inputs_made(folder: Folder, inputs: Mapping[str, Done]) -> None:

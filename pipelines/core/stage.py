@@ -41,6 +41,7 @@ class StageRun:
     inputs: Mapping[str, Done]
     runs: Folder
     progress: Progress
+    confirm: Callable[[], None] = lambda: None  # raises where `folder` is another driver's by now
 
 
 @dataclass(frozen=True)

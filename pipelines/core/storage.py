@@ -1,25 +1,26 @@
-"""Folders on any pyarrow filesystem: local disk, s3://, gs://.
+"""Folders on this machine's disk or on an object store (s3://, gs://, az://).
 
-Knows bytes, tables, and how to write a whole object or none. Does not know stages, keys or records' meaning.
-A name with a separator or `..` is refused, so nothing can be written outside the folder.
+Knows bytes and tables. How a file is written whole or not at all is in `disk.py` and `objects.py`. Does not know
+stages, keys or records' meaning. A name with a separator or `..` is refused, so nothing is written outside the folder.
 """
 
 import json
 import os
 import re
-import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.request import url2pathname
 
 import pyarrow as pa
-import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from pipelines.core.disk import Disk
 from pipelines.core.errors import UserError
+from pipelines.core.objects import Objects
 from pipelines.core.tables import from_table, to_table
 
 R = TypeVar("R")
@@ -38,14 +39,10 @@ class Folder:
             object.__setattr__(self, "uri", os.path.abspath(os.path.expanduser(self.uri)))
 
     @cached_property
-    def _place(self) -> tuple[pafs.FileSystem, str]:
-        try:
-            if "://" in self.uri:
-                place: tuple[pafs.FileSystem, str] = pafs.FileSystem.from_uri(self.uri)
-                return place
-        except (pa.ArrowInvalid, OSError) as error:
-            raise UserError(f"the folder {self.uri!r} cannot be opened: {error}") from error
-        return pafs.LocalFileSystem(), self.uri
+    def _place(self) -> Disk | Objects:
+        if self.uri.startswith("file://"):
+            return Disk(url2pathname(self.uri.removeprefix("file://")))
+        return Objects(self.uri) if "://" in self.uri else Disk(self.uri)
 
     def __getstate__(self) -> dict[str, str]:
         return {"uri": self.uri}
@@ -59,57 +56,48 @@ class Folder:
 
     @property
     def is_local(self) -> bool:
-        return isinstance(self._place[0], pafs.LocalFileSystem)
+        return isinstance(self._place, Disk)
 
     def local_path(self) -> Path:
         """The folder as a local path, made if absent. UserError on an object store."""
-        if not self.is_local:
-            raise UserError(f"{self.uri} is not on this machine's disk; models need a local or mounted folder")
-        path = Path(self._place[1])
-        path.mkdir(parents=True, exist_ok=True)
-        return path
+        if not isinstance(self._place, Disk):
+            raise UserError(f"{self.uri} is not on this machine's disk; this needs a local or mounted folder")
+        self._place.path.mkdir(parents=True, exist_ok=True)
+        return self._place.path
+
+    @property
+    def parent(self) -> "Folder":
+        place, question, options = self._parts()
+        return Folder(f"{place.rstrip('/').rsplit('/', 1)[0]}{question}{options}")
 
     def child(self, name: str) -> "Folder":
+        return Folder(self.uri_of(name))
+
+    def uri_of(self, name: str) -> str:
+        """Where a file or folder in it lies, for people and as a folder of its own."""
         place, question, options = self._parts()
-        return Folder(f"{place.rstrip('/')}/{_checked(name)}{question}{options}")
+        return f"{place.rstrip('/')}/{_checked(name)}{question}{options}"
 
     def exists(self, name: str) -> bool:
-        fs, base = self._place
-        return bool(fs.get_file_info(f"{base}/{_checked(name)}").type != pafs.FileType.NotFound)
+        return self._place.exists(_checked(name))
 
     def files(self, suffix: str = "") -> list[str]:
         """Sorted names of the files directly inside; empty where the folder does not exist."""
-        return sorted(n for n, is_folder in self._entries() if not is_folder and n.endswith(suffix))
+        return sorted(n for n, is_folder in self._place.entries() if not is_folder and n.endswith(suffix))
 
     def folders(self) -> list[str]:
-        return sorted(n for n, is_folder in self._entries() if is_folder)
+        return sorted(n for n, is_folder in self._place.entries() if is_folder)
 
     def read_bytes(self, name: str) -> bytes:
-        fs, base = self._place
-        with fs.open_input_stream(f"{base}/{_checked(name)}") as stream:
-            data: bytes = stream.read()
-        return data
+        return self._place.read(_checked(name))
 
     def write_bytes(self, name: str, data: bytes) -> None:
         """Write a whole file or none: temp and rename locally, one PUT on an object store."""
-        fs, base = self._place
-        target = f"{base}/{_checked(name)}"
-        if not self.is_local:
-            with fs.open_output_stream(target) as stream:
-                stream.write(data)
-            return
-        temporary = f"{base}/_tmp-{uuid.uuid4().hex}"
-        try:
-            os.makedirs(base, exist_ok=True)
-            with open(temporary, "wb") as handle:
-                handle.write(data)
-                handle.flush()
-                os.fsync(handle.fileno())
-            os.replace(temporary, target)
-        except OSError as error:
-            with suppress(OSError):
-                os.remove(temporary)
-            raise UserError(f"cannot write {target}: {error.strerror}") from error
+        self._place.write(_checked(name), data)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a small file that must not be there; False where it is. Of several who try, one succeeds."""
+        return self._place.create(_checked(name), data)
 
     def read_json(self, name: str) -> Any:
         return json.loads(self.read_bytes(name))
@@ -125,8 +113,7 @@ class Folder:
         self.write_bytes(name, sink.getvalue().to_pybytes())
 
     def read_facts(self, name: str) -> dict[str, int]:
-        fs, base = self._place
-        with fs.open_input_file(f"{base}/{_checked(name)}") as handle:
+        with closing(self._place.open(_checked(name))) as handle:
             facts: dict[str, int] = json.loads(pq.ParquetFile(handle).schema_arrow.metadata[b"facts"])
         return facts
 
@@ -134,36 +121,43 @@ class Folder:
         return from_table(pq.read_table(pa.BufferReader(self.read_bytes(name))), kind)
 
     def row_count(self, name: str) -> int:
-        fs, base = self._place
-        with fs.open_input_file(f"{base}/{_checked(name)}") as handle:
+        with closing(self._place.open(_checked(name))) as handle:
             return int(pq.ParquetFile(handle).metadata.num_rows)
 
     def size(self) -> int:
         """Bytes in all files below."""
-        fs, base = self._place
-        selector = pafs.FileSelector(base, recursive=True, allow_not_found=True)
-        return sum(info.size or 0 for info in fs.get_file_info(selector) if info.is_file)
+        return sum(self._place.sizes().values())
+
+    def stamps(self) -> dict[str, str]:
+        """What tells each file's content from what it was before, by its path from here."""
+        return self._place.stamps()
+
+    def download(self, target: Path, moved: Callable[[int], None] = lambda _: None) -> None:
+        """Copy all files below into a folder on this machine's disk; `moved` is told each one's bytes."""
+        for path, size in self._place.sizes().items():
+            if ".." in path.split("/"):
+                raise UserError(f"{self.uri}: {path!r} leads outside the folder")
+            here = target / path
+            here.parent.mkdir(parents=True, exist_ok=True)
+            self._place.download(path, here)
+            moved(size)
+
+    def upload(self, source: Path) -> None:
+        """Copy all files below a folder on this machine's disk into this one, each whole or not at all."""
+        for file in sorted(path for path in source.rglob("*") if path.is_file()):
+            self._place.upload(file, file.relative_to(source).as_posix())
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
-        fs, base = self._place
-        if self.exists(name):
-            fs.delete_file(f"{base}/{_checked(name)}")
+        self._place.remove(_checked(name))
 
     def delete(self) -> None:
         """Remove the folder and everything in it."""
-        fs, base = self._place
-        if fs.get_file_info(base).type != pafs.FileType.NotFound:
-            fs.delete_dir(base)
+        self._place.delete()
 
     def _parts(self) -> tuple[str, str, str]:
         """(place, "?", options): an object store's URI may carry options, a local path has none."""
         return self.uri.partition("?") if "://" in self.uri else (self.uri, "", "")
-
-    def _entries(self) -> list[tuple[str, bool]]:
-        fs, base = self._place
-        found = fs.get_file_info(pafs.FileSelector(base, allow_not_found=True))
-        return [(i.base_name, i.type == pafs.FileType.Directory) for i in found if i.base_name[:5] != "_tmp-"]
 
 
 def _checked(name: str) -> str:

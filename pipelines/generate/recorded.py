@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster.models import cached_digest
+from cluster.cache import cached_digest
 from pipelines.core.errors import UserError
 from pipelines.core.hashing import key_of
 from pipelines.core.records import Completion, Conversation, SoftTargets

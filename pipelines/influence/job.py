@@ -4,9 +4,9 @@ Knows the folders that it is read from. Does not know who asks, or how many proc
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cluster.cache import fetched
 from cluster.placement import Bundle
 from cluster.profile import Strategy
 from pipelines.core.config import Probing
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class ProbeJob:
     """A finished student, a reference set, and what each process has of the machine."""
 
-    student: Path  # its stage's folder, with `model/` and `warm/`
+    student: Folder  # its stage's, with `model/` and `warm/`; each node has it from there once
     reference: Folder  # a stage of TrainExamples
     config: Probing
     threads: int
@@ -39,5 +39,5 @@ class ProbeJob:
 
         torch.set_num_threads(self.threads)
         device, config = "cuda" if torch.cuda.is_available() else "cpu", self.config
-        warm = Warm.read(self.student, device, config.every_layer, is_sharded=config.shards > 1)
+        warm = Warm.read(fetched(self.student), device, config.every_layer, is_sharded=config.shards > 1)
         return Probe(warm, Reference(list(rows_of(self.reference, TrainExample)), config.normalise))

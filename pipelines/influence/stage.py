@@ -43,8 +43,7 @@ def run(config: Probing, seed: int, name: str, open_session: Callable[[], Sessio
 
     def over_shards(shards: ShardRun, rows: int) -> float:
         session = open_session()
-        folder = student.folder.local_path()
-        job = ProbeJob(folder, reference.folder, config, session.threads, session.bundle, session.strategy)
+        job = ProbeJob(student.folder, reference.folder, config, session.threads, session.bundle, session.strategy)
         asks = resources(config, session)
         return run_on_pool(shards, partial(Prober, job), config.pool, asks, run.progress, SILENCE_S)
 

@@ -88,7 +88,7 @@ class StudentStages:
             tokens = self._teacher_tokens()
             live = partial(self._faculty.at, "student")
             outcome = student.run_train(train, seed, start, live, stage, own, folder, tokens)
-            made = stage.folder.local_path() / MODEL
+            made = stage.folder.child(MODEL)
             card.write(made, self._origin(stage), train, stage.inputs["examples"], outcome.facts)
             return outcome
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipelines.core.config import FakeTeacher, VLLMTeacher
 from pipelines.core.stage import Stage, StageRun
-from pipelines.train.student import model_of
+from pipelines.train.student import ref_of
 from serving.faculty import ClusterFaculty, number_format
 
 ROLE = "writer"  # the input that made it
@@ -38,6 +38,6 @@ def made(faculty: ClusterFaculty, name: str, spec: Callable[[str], Spec], stage:
     engine = number_format(as_planned.engine) if isinstance(as_planned, VLLMTeacher) else {}
 
     def present(run: StageRun) -> AbstractContextManager[None]:
-        return faculty.lent(name, spec(str(model_of(run.inputs[ROLE]))))
+        return faculty.lent(name, spec(ref_of(run.inputs[ROLE])))
 
     return Writer(name, {"engine": engine}, {ROLE: stage}, present)

@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from cluster.profile import Profile
-from pipelines.core import recipe_file, runner
+from pipelines.core import lock, recipe_file, runner
 from pipelines.core.errors import UserError
 from pipelines.core.progress import Budget, Progress
 from pipelines.core.recipe import AnyRecipe, Compare, Distil, Generate, Montessori, TinyLLM, Tune, recipe_of
@@ -108,7 +108,8 @@ def run(
     faculty = ClusterFaculty(recipe, address, say=progress.note, profile=profile)
     stages = stages_of(recipe, faculty)
     run_folder = folder.child(runner.run_name(recipe.name, stages))
-    with closing(faculty):
+    runner.ready_folder(folder)
+    with closing(faculty), lock.held(folder, run_folder.name, progress.note):
         if any(planned.state != "done" for planned in runner.plan(stages, folder)):
             check(recipe, runs, address, port, profile)
             faculty.hold_port(port)

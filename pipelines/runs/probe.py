@@ -15,7 +15,7 @@ from typing import Any
 
 from cluster import demands
 from cluster.profile import Profile
-from pipelines.core import runner
+from pipelines.core import lock, runner
 from pipelines.core.config import Probe
 from pipelines.core.errors import UserError
 from pipelines.core.parts import dropped_of, rows_of
@@ -65,7 +65,8 @@ def score(
         scored = made.influence("influence", given, reference, by_name[STUDENT])
         wanted = [*before(scored), scored]
         run_folder = folder.child(runner.run_name(f"{recipe.name}-probe", wanted))
-        done = {each.stage.name: each.done for each in runner.run(wanted, folder, run_folder, progress)}
+        with lock.held(folder, run_folder.name, progress.note):
+            done = {each.stage.name: each.done for each in runner.run(wanted, folder, run_folder, progress)}
     lines = list(_lines(done["probe_rows"], done["influence"], method))
     _write(Path(out).expanduser(), lines)
     dropped = Counter(line["dropped"] for line in lines if "dropped" in line)

@@ -54,7 +54,7 @@ def of_run(
     cached: frozenset[str] = frozenset(),
 ) -> data.Report:
     """The report of a run as it stands, finished or not. `cached` names stages that were there before."""
-    runs = Folder(run_folder.uri.rsplit("/", 1)[0])
+    runs = run_folder.parent
     planned = runner.plan(stages, runs)
     done = {p.stage.name: p.done for p in planned if p.done is not None}
     status = run_folder.read_json(runner.STATUS_FILE) if run_folder.exists(runner.STATUS_FILE) else {}
@@ -69,7 +69,7 @@ def of_run(
         run_key=run_folder.name,
         runs_uri=runs.uri,
         status=status.get("status", "stopped"),
-        command=command or f"tutelage run {run_folder.uri}/recipe.yaml --runs {runs.uri}",
+        command=command or f"tutelage run {run_folder.uri_of('recipe.yaml')} --runs {runs.uri}",
         started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(status["started"])) if status else "",
         seconds=float(sum(d.manifest["seconds"] for d in done.values())),
         recipe_yaml=recipe_file.dump(recipe),
@@ -109,7 +109,7 @@ def save(report: data.Report, run_folder: Folder) -> str:
     run_folder.write_bytes("report.html", page.html(report).encode())
     run_folder.write_bytes("report.md", markdown.markdown(report).encode())
     run_folder.write_json("report.json", data.to_json(report))
-    return f"{run_folder.uri}/report.html"
+    return run_folder.uri_of("report.html")
 
 
 def versions() -> dict[str, str]:

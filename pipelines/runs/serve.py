@@ -15,7 +15,7 @@ import yaml
 
 from cluster import demands
 from cluster.profile import Profile
-from pipelines.core import runner
+from pipelines.core import lock, runner
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import VLLMTeacher
 from pipelines.core.errors import UserError
@@ -128,7 +128,8 @@ def serve_probe(
         reference = made.reference({stage.name: stage for stage in stages})
         wanted = [*before(reference), reference]
         run_folder = folder.child(runner.run_name(f"{recipe.name}-probe", wanted))
-        *_, finished = runner.run(wanted, folder, run_folder, progress)
+        with lock.held(folder, run_folder.name, say):
+            *_, finished = runner.run(wanted, folder, run_folder, progress)
         say("starting the student's probe ...")
         url = up(faculty.endpoints, ServedProbe(config, student, finished.done, made.encoder()))
         say(f"\nthe student's probe: {url} ({door.words})")

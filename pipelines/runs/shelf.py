@@ -5,9 +5,10 @@ no other run uses it.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipelines.core import manifest, runner
+from pipelines.core import lock, manifest, runner
 from pipelines.core.errors import UserError
 from pipelines.core.storage import Folder
 from pipelines.generate.ledger import SHARED
@@ -38,19 +39,27 @@ def runs(uri: str) -> list[Shelved]:
     return [row for _, row in sorted(rows, key=lambda pair: -pair[0])]
 
 
-def remove(run: str, uri: str) -> tuple[list[str], int]:
-    """Remove a run; returns (folders removed, bytes freed). UserError where there is no such run."""
+def remove(run: str, uri: str, say: Callable[[str], None] = print) -> tuple[list[str], int]:
+    """Remove a run; returns (folders removed, bytes freed). UserError where there is no such run, or it is running."""
     folder = Folder(uri)
     name = run.rstrip("/").rsplit("/", 1)[-1]
     names = _run_names(folder)
     if name not in names:
         raise UserError(f"there is no run {name!r} in {uri}; there is: {', '.join(names) or 'none'}")
+    with lock.held(folder, name, say):
+        return _remove(folder, name, names)
+
+
+def _remove(folder: Folder, name: str, names: list[str]) -> tuple[list[str], int]:
+    """Whoever fills a stage's folder for another run has that run's status file name it, so it is not removed."""
     mine = _used(folder, name)
     others = {used for other in names if other != name for used in _used(folder, other)}
     removed = [n for n in sorted(mine - others) if n in folder.folders()] + [name]
     freed = sum(folder.child(n).size() for n in removed)
     for n in removed:
         folder.child(n).delete()
+        if n != name:  # the run's own lock is held
+            folder.child(lock.LOCKS).child(n).delete()
     return removed, freed
 
 

@@ -13,6 +13,7 @@ import yaml
 
 from pipelines.core.config import Train
 from pipelines.core.stage import Done
+from pipelines.core.storage import Folder
 
 CARD = "README.md"
 
@@ -42,9 +43,9 @@ class Origin:
     is_encoder_decoder: bool = False
 
 
-def write(folder: Path, origin: Origin, train: Train, examples: Done, facts: Mapping[str, Any]) -> None:
+def write(folder: Folder, origin: Origin, train: Train, examples: Done, facts: Mapping[str, Any]) -> None:
     """Leave the card in the model's folder."""
-    (folder / CARD).write_text(markdown(origin, train, examples, facts), encoding="utf-8")
+    folder.write_bytes(CARD, markdown(origin, train, examples, facts).encode())
 
 
 def markdown(origin: Origin, train: Train, examples: Done, facts: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from cluster.board import Watch
 from cluster.models import Model
 from cluster.placement import alone
+from cluster.scratch import scratch
 from cluster.session import Session
 from pipelines.core.config import PrunedStudent, RandomStudent, Refit
 from pipelines.core.parts import rows_of
@@ -53,7 +54,7 @@ def given(model: Model) -> Stage:
     """The stage of a student that is there already: its manifest says where, and nothing is copied."""
 
     def run(_: StageRun) -> Outcome:
-        return Outcome(rows=1, digest=model.digest, facts={"model": str(model.folder())})
+        return Outcome(rows=1, digest=model.digest, facts={"model": model.address()})
 
     return Stage("student_init", 2, {"model": model.digest}, {}, run)
 
@@ -70,11 +71,12 @@ def _in_a_worker(
 
     session = open_session()
     threads, asked = session.threads, {"CPU": 1, **session.label}  # no GPU, wherever it runs
-    out = run.folder.local_path() / MODEL
     task = ray.remote(**alone(asked), runtime_env={"env_vars": {"OMP_NUM_THREADS": str(threads)}})(_make_into)
-    with budget_ends_only_undone(out), Watch(lambda _: run.progress.advance(1)) as watch:
-        facts = ray.get(task.remote(make, arguments, teacher, out, watch.board, threads))
-    return Outcome(rows=1, digest=folder_digest(out), facts=facts)
+    with scratch(run) as folder:
+        out = folder / MODEL
+        with budget_ends_only_undone(out), Watch(lambda _: run.progress.advance(1)) as watch:
+            facts = ray.get(task.remote(make, arguments, teacher, out, watch.board, threads))
+        return Outcome(rows=1, digest=folder_digest(out), facts=facts)
 
 
 def _make_into(

@@ -24,6 +24,7 @@ class TrainJob:
     teacher: str | None = None  # the Hugging Face folder of one that runs beside the student
     teacher_tokens: int | None = None  # how many token ids the teacher knows, of signals too
     reference: Folder | None = None  # the examples' losses before training, where preferences are learnt
+    store: Folder | None = None  # the stage's folder, where it is on an object store and `out` is not in it
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,8 @@ class Rank:
         loss = self._validate(share(examples, self.number, self.world))
         if best.look(loss, done.step):
             keep.export(self.engine, self.job, self._best, self.number)
+            if self.job.store and self.number == 0:  # a checkpoint knows of it, wherever it is gone on from
+                self.job.store.child(BEST).upload(self._best)
         config = self.job.config.validation
         assert config is not None, "looked without being asked to"
         values = asdict(done) | {"validation": loss, "is_last": done.is_last or best.is_enough(config.patience)}

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cluster.board import Watch
+from cluster.models import here
+from cluster.scratch import scratch
 from cluster.session import Session
 from pipelines.core.config import Train
 from pipelines.core.errors import BudgetReached, UserError
@@ -28,6 +30,7 @@ from pipelines.train.job import BEST, MODEL, StepDone, TrainJob
 from pipelines.train.track import Tracks
 
 CURVE = "curve.jsonl"
+CHECKPOINTS = "train-"  # how the names of Ray Train's folders begin
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json",
     "generation_config.json",
@@ -35,9 +38,14 @@ TOKENIZER_FILES = (
 
 
 def model_of(done: Done) -> Path:
-    """The Hugging Face folder that a student stage stands for."""
-    elsewhere = done.manifest["facts"].get("model")
-    return Path(elsewhere) if elsewhere else done.folder.local_path() / MODEL
+    """The Hugging Face folder that a student stage stands for, on this machine's disk."""
+    return here(ref_of(done))
+
+
+def ref_of(done: Done) -> str:
+    """The same as a recipe would name it: for whoever needs it on another machine."""
+    elsewhere: str | None = done.manifest["facts"].get("model")
+    return elsewhere or done.folder.uri_of(MODEL)
 
 
 def run_train(
@@ -56,24 +64,34 @@ def run_train(
     `teacher` runs beside the student where a loss needs it; it, or those that gave the signals, know `teacher_tokens`
     token ids.
     """
-    from ray.train import RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
-
     if not run.inputs["examples"].manifest["rows"]:
         raise UserError("there is no example to train on: every row was dropped; `tutelage report` says why")
     session = open_session()
-    folder = run.folder.local_path()
+    with scratch(run, stays=CHECKPOINTS) as folder:
+        return _train(config, seed, first, session, run, folder, chat_template, teacher, teacher_tokens)
+
+
+def _train(
+    config: Train, seed: int, first: Path, session: Session, run: StageRun, folder: Path, chat_template: str,
+    teacher: Path | None, teacher_tokens: int | None,
+) -> Outcome:  # fmt: skip
+    """The same in `folder`, which is the stage's own or a local copy of it."""
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
     out = folder / MODEL
     before = run.inputs.get("reference")
     signals = tuple(done.folder for role, done in run.inputs.items() if role.startswith("soft_targets"))
     threads = max(1, session.threads // config.workers)
+    store = None if run.folder.is_local else run.folder
     job = TrainJob(
         str(first), run.inputs["examples"].folder, signals, config, seed, str(out), threads, chat_template,
         str(teacher) if teacher else None, teacher_tokens, before.folder if before else None,
+        store,
     )  # fmt: skip
     settings = config.model_dump(mode="json", exclude_defaults=True)
     tracks = Tracks(folder, run.folder.name, settings, config.track, run.progress.note)
-    curve = _Curve(folder / CURVE, run.progress, tracks)
+    curve = _Curve(folder / CURVE, run.progress, tracks, store, config.checkpoint_every)
     with closing(tracks), budget_ends_only_undone(out), Watch(curve.add) as watch:
         TorchTrainer(
             _on_worker,
@@ -87,14 +105,16 @@ def run_train(
             torch_config=TorchConfig(backend="nccl" if session.on_gpu else "gloo"),
             # DeepSpeed's shards fit the layout that wrote them, so each layout has checkpoints of its own.
             run_config=RunConfig(
-                name=f"train-{config.workers}-zero{config.zero_stage}",
-                storage_path=str(folder),
+                name=f"{CHECKPOINTS}{config.workers}-zero{config.zero_stage}",
+                **_where(run.folder),
                 **_run_options(session, threads),
             ),
         ).fit()
     points = curve.points
-    for done in (*folder.glob("train-*"), folder / BEST):  # checkpoints have done their work
-        shutil.rmtree(done, ignore_errors=True)
+    for place in {run.folder, Folder(str(folder))}:  # checkpoints have done their work
+        for done in place.folders():
+            if done.startswith(CHECKPOINTS) or done == BEST:
+                place.child(done).delete()
     facts = {
         "loss_curve": points, "tokens": sum(p["tokens"] for p in points), "steps": len(points),
         "loss_shares": _shares(config, points), "teacher_rest": _teacher_rest(signals), **_best(points),
@@ -143,6 +163,16 @@ def _on_worker(given: dict[str, Any]) -> None:
     work(given["job"], given["board"])
 
 
+def _where(folder: Folder) -> dict[str, Any]:
+    """Where Ray Train keeps its checkpoints: in the stage's folder, so that any node goes on from them."""
+    if folder.is_local:
+        return {"storage_path": str(folder.local_path())}
+    from pyarrow.fs import FileSystem
+
+    filesystem, path = FileSystem.from_uri(folder.uri)
+    return {"storage_path": path, "storage_filesystem": filesystem}
+
+
 def _run_options(session: Session, threads: int) -> dict[str, Any]:
     from ray.train import CheckpointConfig, FailureConfig
 
@@ -155,10 +185,14 @@ def _run_options(session: Session, threads: int) -> dict[str, Any]:
 
 
 class _Curve:
-    """The loss curve on disk, one line per step; a resumed run replaces the steps it does again."""
+    """The loss curve on disk, one line per step; a resumed run replaces the steps it does again.
 
-    def __init__(self, file: Path, progress: Progress, tracks: Tracks) -> None:
-        self._file, self._progress, self._tracks = file, progress, tracks
+    Where the stage's folder is on an object store, it has the curve as often as it has a checkpoint.
+    """
+
+    def __init__(self, file: Path, progress: Progress, tracks: Tracks, store: Folder | None, store_every: int) -> None:
+        self._file, self._progress, self._tracks, self._store = file, progress, tracks, store
+        self._store_every = store_every
         lines = file.read_text().splitlines() if file.is_file() else []
         self._by_step: dict[int, dict[str, Any]] = {p["step"]: p for p in map(json.loads, lines)}
         self._begun = False
@@ -180,6 +214,8 @@ class _Curve:
         }  # fmt: skip
         with self._file.open("a") as handle:
             handle.write(json.dumps(self._by_step[done.step]) + "\n")
+        if self._store and done.step % self._store_every == 0:
+            self._store.write_bytes(self._file.name, self._file.read_bytes())
         self._tracks.log(self._by_step[done.step])
         self._progress.advance(1, done.tokens)
 

@@ -63,6 +63,7 @@ def test_a_child_keeps_the_options_of_an_object_store() -> None:
     child = Folder("s3://bucket/runs?endpoint_override=store.internal%3A9000&scheme=http").child("stage")
     assert child.uri == "s3://bucket/runs/stage?endpoint_override=store.internal%3A9000&scheme=http"
     assert child.name == "stage"
+    assert child.parent.uri == "s3://bucket/runs?endpoint_override=store.internal%3A9000&scheme=http"
 
 
 def test_a_local_path_may_hold_a_question_mark(tmp_path: Path) -> None:

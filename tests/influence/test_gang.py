@@ -37,7 +37,7 @@ def job(trained: Callable[..., Any], wanted: list[TrainExample], tmp_path: Path)
 
     def make(adapters: LoRA | None = None) -> ProbeJob:
         stage = trained(rate=1e-3, adapters=adapters).stage
-        return ProbeJob(stage, reference, Probing(shards=2, every_layer=1 if adapters else 2), threads=1)
+        return ProbeJob(Folder(str(stage)), reference, Probing(shards=2, every_layer=1 if adapters else 2), threads=1)
 
     return make
 

@@ -24,7 +24,7 @@ from pipelines.influence.work import InfluenceRequest, Unfit, influence_request
 def job(trained: Callable[..., Any], wanted: list[TrainExample], tmp_path: Path) -> ProbeJob:
     reference = Folder(str(tmp_path / "reference"))
     write_rows(reference, wanted, TrainExample)
-    return ProbeJob(trained().stage, reference, Probing(check_every=4), torch.get_num_threads())
+    return ProbeJob(Folder(str(trained().stage)), reference, Probing(check_every=4), torch.get_num_threads())
 
 
 @pytest.fixture

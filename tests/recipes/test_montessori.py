@@ -3,6 +3,7 @@
 Whole runs without an engine: the fake teacher writes, training and probing are pretended.
 """
 
+import shutil
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from cluster.scratch import scratch
 from pipelines.core import runner
 from pipelines.core.config import Train
+from pipelines.core.lock import LOCKS
 from pipelines.core.parts import rows_of, summary, write_rows
 from pipelines.core.progress import Progress
 from pipelines.core.recipe import Montessori, recipe_of
@@ -174,14 +177,13 @@ class Ran:
 
 
 @pytest.fixture
-def go(runs: Folder, quiet: Progress, model: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Montessori], Ran]:
+def go(runs: Folder, quiet: Progress, model: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
     def train(config: Train, seed: int, first: Path, open_session: Any, run: StageRun, *more: Any) -> Outcome:
         """A model whose weights are the name of its stage, and a curve of two steps."""
-        out = run.folder.local_path() / "model"
-        out.mkdir()
-        for file in model.iterdir():
-            (out / file.name).write_bytes(file.read_bytes())
-        (out / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}" + run.folder.name.encode())
+        with scratch(run) as here:
+            shutil.copytree(model, here / "model")
+            weights = (2).to_bytes(8, "little") + b"{}" + run.folder.name.encode()
+            (here / "model" / "model.safetensors").write_bytes(weights)
         curve = [
             {"step": n, "tokens": 50, "losses": dict.fromkeys(config.losses, 1 / n), "learning_rate": 0.1}
             for n in (1, 2)
@@ -207,7 +209,7 @@ def go(runs: Folder, quiet: Progress, model: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(held_out_loss, "in_a_worker", measure)
     monkeypatch.setattr(held_out_loss, "parameter_count", lambda folder: 1000)
     monkeypatch.setattr(ClusterFaculty, "at", lambda *_: None)
-    return lambda recipe: Ran(recipe, runs, quiet)
+    return lambda recipe, where=runs: Ran(recipe, where, quiet)
 
 
 def test_rows_lead_from_a_teacher_to_the_teacher_after_it(
@@ -241,6 +243,18 @@ def test_rows_lead_from_a_teacher_to_the_teacher_after_it(
     }  # fmt: skip
 
 
+def test_a_teacher_that_was_tuned_on_an_object_store_writes_the_next_round(
+    data: dict[str, Any], go: Callable[..., Ran], stored_runs: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUTELAGE_CACHE", str(tmp_path / "cache"))
+    recipe = read(data, rounds={"count": 1})
+    stored, on_disk = go(recipe, stored_runs), go(recipe)
+    assert [each.done.manifest["digest"] for each in stored.finished] == [
+        each.done.manifest["digest"] for each in on_disk.finished
+    ]
+    assert stored.facts("answers_1")["teacher_digest"] == on_disk.facts("answers_1")["teacher_digest"]
+
+
 def test_a_pair_is_learnt_in_the_tokens_that_were_said(data: dict[str, Any], go: Callable[[Montessori], Ran]) -> None:
     ran = go(read(data, rounds={"count": 1}))
     said = {}
@@ -271,4 +285,4 @@ def test_a_second_round_has_rows_of_its_own(data: dict[str, Any], go: Callable[[
 def test_nothing_is_left_of_a_run_that_is_removed(data: dict[str, Any], go: Callable[[Montessori], Ran]) -> None:
     ran = go(read(data))
     shelf.remove(ran.folder.name, ran.runs.uri)
-    assert ran.runs.folders() == []
+    assert ran.runs.folders() == [LOCKS]

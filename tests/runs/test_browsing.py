@@ -80,6 +80,6 @@ def test_where_no_answers_are_the_words_say_why() -> None:
 def test_the_student_before_is_where_its_first_weights_are(runs: Folder) -> None:
     engine = Engine()
     recipe = of(Distil, student=type("Student", (), {"engine": engine}))
-    init = Done(runs, {"digest": "d0", "facts": {"model": "elsewhere"}})
+    init = Done(runs, {"digest": "d0", "facts": {"model": "/elsewhere"}})
     before = served.before(recipe, {"student_init": init})
-    assert before == Served("student-before", Path("elsewhere"), "d0", engine, Replicas(0, 1))
+    assert before == Served("student-before", Path("/elsewhere"), "d0", engine, Replicas(0, 1))

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from api_server import ApiServer, Asked, Wire, says
 
+from cluster.engines import setup
+from cluster.session import Session
+from pipelines.core.config import Engine
 from pipelines.core.errors import UserError
 from pipelines.core.parts import dropped_of, rows_of
 from pipelines.core.progress import Progress
@@ -199,3 +202,12 @@ def test_who_an_api_is_does_not_hang_on_its_key_or_its_pace(
     assert name() == name(**same)
     others = [name(), name(model="big-2"), name(base_url="http://other/v1"), name(extra_body={"top_k": 3})]
     assert len(set(others)) == 4
+
+
+def test_a_key_reaches_its_api_and_no_engine(
+    server: ApiServer, big: dict[str, Any], make_recipe: MakeRecipe, runs: Folder, quiet: Progress
+) -> None:
+    run(make_recipe(big), runs, quiet)
+    assert {asked.key for asked in server.asked} == {f"Bearer {KEY}"}
+    engine = setup(runs.local_path(), Engine(), Session("", runs.local_path(), 0, 1))
+    assert KEY not in str(engine)

@@ -1,0 +1,120 @@
+"""A whole run that writes data, on an object store: killed in its middle and gone on, over a network that fails.
+
+The artefacts are those of a run on a disk.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import stores
+
+from pipelines.core import objects, parts, runner
+from pipelines.core.errors import Unreachable
+from pipelines.core.progress import Progress
+from pipelines.core.recipe import Generate, recipe_of
+from pipelines.core.records import Answer
+from pipelines.core.storage import Folder
+from pipelines.recipes import generate
+from pipelines.runs import reporting, shelf
+
+if TYPE_CHECKING:
+    from tests.conftest import FakeFaculty
+
+MakeFaculty = Callable[..., "FakeFaculty"]
+PROMPTS = [f"Explain thing number {n} to a child." for n in range(40)]  # two shards
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, recipe_data: dict[str, Any]) -> Generate:
+    file = tmp_path / "prompts.jsonl"
+    file.write_text("".join(json.dumps({"instruction": text}) + "\n" for text in [*PROMPTS, ""]))
+    read = recipe_of({
+        "name": "small", "method": "generate", "teachers": recipe_data["teachers"],
+        "seeds": {"tasks": str(file)}, "instructions": {"kind": "given"},
+        "answers": {"teacher": "main", "sampling": {"max_tokens": 24}},
+    })  # fmt: skip
+    assert isinstance(read, Generate)
+    return read
+
+
+class Run:
+    """One recipe's run in one runs folder."""
+
+    def __init__(self, recipe: Generate, runs: Folder) -> None:
+        self.recipe, self.runs = recipe, runs
+
+    def go(self, faculty: "FakeFaculty", quiet: Progress) -> None:
+        self.stages = generate.stages(self.recipe, faculty)
+        self.folder = self.runs.child(runner.run_name(self.recipe.name, self.stages))
+        self.finished = runner.run(self.stages, self.runs, self.folder, quiet)
+
+    def digests(self) -> dict[str, str]:
+        return {each.stage.folder_name: each.done.manifest["digest"] for each in self.finished}
+
+    def answers(self) -> list[Answer]:
+        folder = next(each.done.folder for each in self.finished if each.stage.name == "answers")
+        return sorted(parts.rows_of(folder, Answer), key=lambda answer: answer.id)
+
+
+def test_a_killed_run_goes_on_and_makes_what_a_run_on_a_disk_makes(
+    recipe: Generate, make_faculty: MakeFaculty, runs: Folder, stored_runs: Folder, quiet: Progress
+) -> None:
+    local, stored = Run(recipe, runs), Run(recipe, stored_runs)
+    local.go(make_faculty(), quiet)
+    dying = make_faculty(dies_after=21)
+    with pytest.raises(ConnectionError):
+        stored.go(dying, quiet)
+    assert [row.state for row in runner.plan(stored.stages, stored_runs)] == ["done", "done", "partial"]
+    again = make_faculty()
+    stored.go(again, quiet)
+    assert (stored.digests(), stored.answers()) == (local.digests(), local.answers())
+    assert len(dying.asked) + len(again.asked) == len(PROMPTS), "what was answered is not asked again"
+    assert stored.folder.read_json("run.json")["status"] == "done"
+    report = reporting.of_run(recipe, stored.folder, stored.stages)
+    assert report.headline[0].value == str(len(PROMPTS))
+    shelf.remove(stored.folder.name, stored_runs.uri)
+    assert not [name for name in stored_runs.folders() if name != "locks"]
+
+
+def test_a_network_that_fails_costs_time_and_nothing_else(
+    recipe: Generate, make_faculty: MakeFaculty, runs: Folder, object_store: int, tmp_path: Path, quiet: Progress
+) -> None:
+    local = Run(recipe, runs)
+    local.go(make_faculty(), quiet)
+    troubles: list[stores.Trouble] = ["503", "lost", "cut"]
+    with stores.Flaky(object_store, lambda n, _: troubles[n // 5 % 3] if n % 5 == 0 else None) as network:
+        stored, faculty = Run(recipe, Folder(stores.uri(network.port, tmp_path.name))), make_faculty()
+        stored.go(faculty, quiet)
+        assert (stored.digests(), stored.answers()) == (local.digests(), local.answers())
+        assert len(faculty.asked) == len(PROMPTS)
+
+
+def test_a_network_that_goes_ends_the_run_in_words_and_the_next_goes_on(
+    recipe: Generate, make_faculty: MakeFaculty, runs: Folder, object_store: int, tmp_path: Path, quiet: Progress,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    local = Run(recipe, runs)
+    local.go(make_faculty(), quiet)
+    monkeypatch.setattr(objects, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(objects, "TRIES", 0)
+    is_gone = False
+
+    def trouble(_: int, request: str) -> stores.Trouble | None:
+        nonlocal is_gone
+        is_gone = is_gone or ("/replies-" in request and request.startswith("PUT") and sum(told) >= 2)
+        told.append("/replies-" in request and request.startswith("PUT"))
+        return "503" if is_gone else None
+
+    told: list[bool] = []
+    with stores.Flaky(object_store, trouble) as network:
+        first, faculty = Run(recipe, Folder(stores.uri(network.port, tmp_path.name))), make_faculty()
+        with pytest.raises(Unreachable, match="the store does not answer"):
+            first.go(faculty, quiet)
+    again = Run(recipe, Folder(stores.uri(object_store, tmp_path.name)))
+    other = make_faculty()
+    again.go(other, quiet)
+    assert (again.digests(), again.answers()) == (local.digests(), local.answers())
+    assert len(other.asked) < len(PROMPTS), "what was committed is not asked again"
