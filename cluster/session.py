@@ -119,14 +119,25 @@ def check_here(profile: Profile) -> None:
 
 
 def _start_here(profile: Profile | None) -> None:
-    """A local cluster. Unreachable where this machine is too busy to start it in Ray's own time."""
-    import ray
-
+    """A local cluster. Unreachable where this machine is too busy to start it in Ray's own time, even a second time."""
     options: dict[str, Any] = {"num_cpus": max(LOCAL_SLOTS, os.cpu_count() or 1)}
     if profile is not None:
         check_here(profile)
         ((name, pool),) = profile.pools.items()
         options = {"num_cpus": pool.cpus, "resources": {resource(name): 1}}
+    if not _started(options) and not _started(options):  # what the first had to read from the disk is in memory now
+        raise Unreachable(
+            "Ray did not start within its 30 seconds, twice: this machine is very busy. What is done is kept; the same "
+            "command goes on from there"
+        )
+
+
+def _started(options: Mapping[str, Any]) -> bool:
+    """Whether Ray came up in its own time. Where it did not, nothing is left of it."""
+    import psutil
+    import ray
+
+    before = psutil.Process().children()
     try:
         ray.init(
             address="local",  # never a cluster that happens to run here: --address asks for that
@@ -140,16 +151,17 @@ def _start_here(profile: Profile | None) -> None:
     except Exception as error:  # Ray has no class for it
         if "timed out during startup" not in str(error):
             raise
-        raise Unreachable(
-            "Ray did not start within its 30 seconds: this machine is very busy. What is done is kept; the same "
-            "command goes on from there"
-        ) from error
+        for process in set(psutil.Process().children()) - set(before):
+            process.kill()
+        return False
+    return True
 
 
 def _quiet() -> None:
     """Engine and data logs go to files; the terminal belongs to progress."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # a start has enough to do
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -2,7 +2,7 @@
 
 Each kill comes when something of the stage is kept already, so that the next driver has to go on from it. The fake
 teacher and a tiny random student, through the real runner, ledger, probes' pool, Ray Train and DeepSpeed. What is
-learnt means nothing.
+learnt means nothing. The drivers meet on one cluster, which outlives them.
 """
 
 import json
@@ -11,12 +11,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from cluster.session import session
 from pipelines.core.parts import rows_of
 from pipelines.core.records import Completion, HeldOutLoss, Influence
 from pipelines.core.storage import Folder
@@ -57,15 +59,26 @@ def recipe(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def start(recipe: Path, runs: Path, log: Path) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "pipelines.cli", "run", str(recipe), "--runs", str(runs)]
-    with log.open("ab") as out:
-        return subprocess.Popen(command, stdout=out, stderr=out)
+@dataclass(frozen=True)
+class Drivers:
+    """The command line, on a cluster that is there."""
+
+    recipe: Path
+    address: str
+    log: Path
+
+    def start(self, runs: Path) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "pipelines.cli", "run", str(self.recipe), "--runs", str(runs)]
+        with self.log.open("ab") as out:
+            return subprocess.Popen([*command, "--address", self.address], stdout=out, stderr=out)
+
+    def finish(self, runs: Path) -> None:
+        assert self.start(runs).wait(timeout=600) == 0, self.log.read_text()[-3000:]
 
 
-def kill_in(stage: str, recipe: Path, runs: Path, log: Path) -> None:
+def kill_in(stage: str, drivers: Drivers, runs: Path) -> None:
     """SIGKILL the driver once a stage of this kind is under way; it must get there."""
-    driver, deadline = start(recipe, runs, log), time.monotonic() + 300
+    driver, deadline, log = drivers.start(runs), time.monotonic() + 300, drivers.log
     while not is_under_way(stage, runs):
         assert driver.poll() is None, f"ended before it could be killed in {stage}:\n{log.read_text()[-3000:]}"
         assert time.monotonic() < deadline, f"{stage} never began:\n{log.read_text()[-3000:]}"
@@ -90,11 +103,13 @@ def is_under_way(stage: str, runs: Path) -> bool:
 def both(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(runs of the undisturbed driver, runs of those that were killed, each in another stage)."""
     home = tmp_path_factory.mktemp("rounds")
-    calm, killed, log = home / "calm", home / "killed", home / "log"
-    assert start(recipe, calm, log).wait(timeout=600) == 0, log.read_text()[-3000:]
-    for stage in KILLED_IN:
-        kill_in(stage, recipe, killed, log)
-    assert start(recipe, killed, log).wait(timeout=600) == 0, log.read_text()[-3000:]
+    calm, killed = home / "calm", home / "killed"
+    with session() as live:
+        drivers = Drivers(recipe, live.address, home / "log")
+        drivers.finish(calm)
+        for stage in KILLED_IN:
+            kill_in(stage, drivers, killed)
+        drivers.finish(killed)
     return calm, killed
 
 
