@@ -19,7 +19,7 @@ import pytest
 from pipelines.core import lock
 from pipelines.core.builtin import SEED_TASKS
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(1800)]
 
 SMALL = [
     "seeds.tasks=tasks.jsonl",
