@@ -160,8 +160,8 @@ def _client(address: str) -> Any:
         def _do_request(self, method: str, endpoint: str, **more: Any) -> Any:
             return super()._do_request(method, endpoint, timeout=REQUEST_S, **more)
 
-    for name in ("dashboard_sdk", "job.sdk"):
-        logging.getLogger(f"ray.dashboard.modules.{name}").setLevel(logging.ERROR)
+    for name in ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk", "_private.runtime_env.packaging"):
+        logging.getLogger(f"ray.{name}").setLevel(logging.ERROR)
     os.environ["RAY_API_SERVER_ADDRESS"] = address  # or Ray would take RAY_ADDRESS in place of what it is told
     return Client(address)
 

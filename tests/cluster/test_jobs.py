@@ -1,4 +1,4 @@
-"""Jobs by Ray's own client against a dashboard in a thread: what is sent, what is shown, what is said. Starts no Ray."""
+"""Jobs by Ray's own client against a dashboard in a thread: what is sent, shown and said. Starts no Ray."""
 
 import asyncio
 import socket
