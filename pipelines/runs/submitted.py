@@ -83,18 +83,17 @@ def pack(submission: Submission, folder: Path) -> None:
         (folder / "profile.yaml").write_text(text, encoding="utf-8")
     left = MOST_BYTES
     for key, file in files_here(submission.recipe):
-        left -= sum(part.stat().st_size for part in ([file] if file.is_file() else file.rglob("*")) if part.is_file())
+        parts = _parts(file)
+        left -= sum(part.stat().st_size for part in parts)
         if ".." in file.parts or left < 0:
             why = "is above this folder" if ".." in file.parts else f"would make it more than {MOST_BYTES >> 20} MiB"
             raise UserError(
                 f"{key}: {file} is a file of this machine that cannot go along with the job, as it {why}; put it where "
                 "all nodes see it, and name it from the root on or as an s3:// URI"
             )
-        if file.is_dir():
-            shutil.copytree(file, folder / file, dirs_exist_ok=True)
-        else:
-            (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, folder / file)
+        for part in parts:
+            (folder / part).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(part, folder / part)
 
 
 def files_here(recipe: AnyRecipe) -> list[tuple[str, Path]]:
@@ -114,9 +113,20 @@ def report_of(job: Job, jobs: Jobs) -> tuple[str, bytes]:
     jobs.ended(id, REPORT_S)
     log = jobs.log(id)
     if (page := carried.found(log)) is None:
-        raise Unreachable(f"the report {places[-1]} could not be read on the cluster: {log[-2000:]}")
+        raise Unreachable(
+            f"the report {places[-1]} could not be read on the cluster: {log[-2000:]}\n"
+            f"`tutelage logs {job.id} --report FILE` (with --address) asks for it again"
+        )
     jobs.forget(id)
     return places[-1], page
+
+
+def _parts(file: Path) -> list[Path]:
+    """A file, or the files of a folder but for hidden ones, which are no data."""
+    if file.is_file():
+        return [file]
+    inside = (part for part in file.rglob("*") if part.is_file())
+    return [part for part in inside if not any(name.startswith(".") for name in part.relative_to(file).parts)]
 
 
 def _next(id: str, known: Sequence[Job]) -> str:

@@ -92,6 +92,13 @@ def test_small_files_of_this_folder_go_along_under_their_names(here: Path, recip
     ]  # fmt: skip
 
 
+def test_what_is_hidden_in_a_folder_of_data_stays_here(here: Path, recipe_data: dict[str, Any]) -> None:
+    (here / "data" / ".cache").mkdir()
+    for name in (".env", ".cache/key"):
+        (here / "data" / name).write_text(KEY)
+    assert packed(given(recipe_data, "seeds.tasks=data"), here / "sent") == ["data/tasks.jsonl", "recipe.yaml"]
+
+
 def test_a_name_from_the_root_on_is_the_nodes_own(here: Path, recipe_data: dict[str, Any]) -> None:
     recipe = given(recipe_data, f"seeds.tasks={here}/data/tasks.jsonl")
     assert packed(recipe, here / "sent") == ["recipe.yaml"]
