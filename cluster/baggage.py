@@ -9,16 +9,23 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = Path(__file__).parents[1]
+FOLDER = "tutelage_job"  # what a job's own folder is called
 
 
 def runtime_env(folder: Path | None = None) -> dict[str, Any]:
-    """For a job whose command runs in a copy of this folder."""
-    packed: dict[str, Any] = {"excludes": ["__pycache__/", "*.pyc"]}
-    if folder is not None:
-        packed["working_dir"] = str(folder)
-    if is_checkout():
-        packed["py_modules"] = [str(PACKAGES / name) for name in ("cluster", "pipelines", "serving")]
-    return packed
+    """What Ray is asked to bring to each node; the job's own folder, named FOLDER, is one of the modules.
+
+    Not as a working folder: of several nodes on one machine each makes that anew, under the feet of a running job.
+    """
+    assert folder is None or folder.name == FOLDER
+    code = [PACKAGES / name for name in ("cluster", "pipelines", "serving")] if is_checkout() else []
+    modules = [str(module) for module in ([folder, *code] if folder else code)]
+    return {"py_modules": modules, "excludes": ["__pycache__/", "*.pyc"]}
+
+
+def in_folder(command: str) -> str:
+    """The command, given in the job's own folder: it lies at the same place on all nodes."""
+    return f"cd \"$(python -c 'import {FOLDER}; print(*{FOLDER}.__path__)')\" && {command}"
 
 
 def is_checkout() -> bool:

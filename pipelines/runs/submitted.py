@@ -61,14 +61,15 @@ class Submission:
         words += ["--profile", "profile.yaml"] if self.profile else []
         words += ["--max-tokens", str(self.max_tokens)] if self.max_tokens is not None else []
         words += ["--max-hours", str(self.max_hours)] if self.max_hours is not None else []
-        return f"{MODULE}cli run {shlex.join(words)}"
+        return baggage.in_folder(f"{MODULE}cli run {shlex.join(words)}")
 
 
 def submit(submission: Submission, jobs: Jobs) -> str:
     """Hand a run over; returns its job's id. UserError where it is under way already, or names files that stay here."""
     id = _next(submission.id, jobs.ours())
     with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
+        folder = Path(made) / baggage.FOLDER
+        folder.mkdir()
         pack(submission, folder)
         about = {"recipe": submission.recipe.name, "runs": submission.runs}
         jobs.submit(id, submission.command, baggage.runtime_env(folder), about)

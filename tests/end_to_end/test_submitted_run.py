@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ CLUSTER = """
 import sys
 from ray.cluster_utils import Cluster
 
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": True})
+free = {"dashboard_port": None, "dashboard_agent_listen_port": None}
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": True, **free})
 for _ in range(2):
     cluster.add_node(num_cpus=2)
 print("dashboard:", cluster.head_node.webui_url, flush=True)
@@ -53,11 +55,13 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    home = tmp_path_factory.mktemp("cluster")
+    home, apart = tmp_path_factory.mktemp("cluster"), tempfile.TemporaryDirectory()
     environment = {
         **os.environ,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": "0123456789abcdef0123456789abcdef",
+        # Jobs find their cluster by a file, which is the last one's of all on a machine. A short path, for sockets.
+        "RAY_TMPDIR": apart.name,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # the nodes' `python`
     }
     with (home / "cluster.log").open("w") as log:
@@ -70,6 +74,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     assert told, (home / "cluster.log").read_text()[-3000:]
     yield Place(f"http://{told.split()[1]}", home, environment)
     cluster.communicate("", timeout=120)
+    apart.cleanup()
 
 
 @pytest.fixture(scope="module")

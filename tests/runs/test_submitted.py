@@ -123,8 +123,8 @@ def test_a_clusters_runs_are_not_below_this_folder(here: Path, recipe_data: dict
 
 def test_the_command_is_a_run_on_the_head(here: Path, recipe_data: dict[str, Any]) -> None:
     asked = Submission(given(recipe_data), "s3://bucket/runs?region=x&a=b", max_tokens=7, max_hours=0.5)
-    assert asked.command == (
-        "python -m pipelines.cli run recipe.yaml --runs 's3://bucket/runs?region=x&a=b' --address auto "
+    assert asked.command.endswith(
+        " && python -m pipelines.cli run recipe.yaml --runs 's3://bucket/runs?region=x&a=b' --address auto "
         "--max-tokens 7 --max-hours 0.5"
     )
 
@@ -156,10 +156,19 @@ def test_a_file_comes_out_of_a_log_as_it_went_in() -> None:
 
 def test_code_goes_along_from_a_checkout_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(baggage, "is_checkout", lambda: False)
-    assert baggage.runtime_env(tmp_path).keys() == {"working_dir", "excludes"}
+    folder = tmp_path / baggage.FOLDER
+    assert baggage.runtime_env(folder)["py_modules"] == [str(folder)]
     monkeypatch.setattr(baggage, "is_checkout", lambda: True)
     names = [Path(folder).name for folder in baggage.runtime_env()["py_modules"]]
     assert names == ["cluster", "pipelines", "serving"]
+
+
+def test_a_job_runs_in_its_folder_wherever_that_was_unpacked(tmp_path: Path) -> None:
+    (tmp_path / baggage.FOLDER).mkdir()
+    (tmp_path / baggage.FOLDER / "recipe.yaml").touch()
+    environment = {"PYTHONPATH": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+    listed = subprocess.run(baggage.in_folder("ls"), shell=True, env=environment, capture_output=True, text=True)
+    assert listed.stdout == "recipe.yaml\n", listed.stderr
 
 
 def finishes(job: FakeJob) -> None:
@@ -190,7 +199,7 @@ def test_a_run_is_handed_over_followed_and_its_report_fetched(
     files = [
         name for package in dashboard.packages.values() for name in zipfile.ZipFile(io.BytesIO(package)).namelist()
     ]
-    assert "recipe.yaml" in files
+    assert "tutelage_job/recipe.yaml" in files
     assert "pipelines/cli/jobs.py" in files
     assert not [name for name in files if "__pycache__" in name or name.endswith(".pyc") or ".venv" in name]
     assert not [content for content in contents(dashboard) if KEY.encode() in content]
