@@ -6,11 +6,11 @@ Exit codes: 0 done, 2 the user's mistake (the message says what to do), 1 a fail
 
 import sys
 
-from pipelines.cli import cluster, keys, load, models, rows, running
+from pipelines.cli import cluster, jobs, keys, load, models, rows, running
 from pipelines.cli.app import app
 from pipelines.core.errors import BudgetReached, Unreachable, UserError
 
-__all__ = ["app", "cluster", "keys", "load", "main", "models", "rows", "running"]
+__all__ = ["app", "cluster", "jobs", "keys", "load", "main", "models", "rows", "running"]
 
 
 def main() -> None:

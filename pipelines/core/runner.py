@@ -79,7 +79,7 @@ def run(stages: Sequence[Stage], runs: Folder, run_folder: Folder, progress: Pro
         cached = found is not None
         try:
             done[stage.key] = found or _run_one(stage, runs, inputs, progress)
-        except BudgetReached:
+        except (BudgetReached, SystemExit):  # the latter is what a driver of Ray makes of SIGTERM
             status("stopped", at=stage.name)
             raise
         except (Exception, KeyboardInterrupt) as error:

@@ -23,12 +23,13 @@ HELP = f"sys.argv = ['tutelage', '--help']\n{MAIN}"
 RUN_HELP = f"sys.argv = ['tutelage', 'run', '--help']\n{MAIN}"
 PLAN = "from pipelines.runs import api"
 EXPORT = "from pipelines.runs import export"
+SUBMIT = "from pipelines.runs import submitted"
 
 
 @pytest.mark.parametrize(
     ("code", "shows"),
-    [(CORE, ""), (HELP, "quickstart"), (RUN_HELP, "--max-tokens"), (PLAN, ""), (EXPORT, "")],
-    ids=["core", "help", "run --help", "plan", "export"],
+    [(CORE, ""), (HELP, "quickstart"), (RUN_HELP, "--max-tokens"), (PLAN, ""), (EXPORT, ""), (SUBMIT, "")],
+    ids=["core", "help", "run --help", "plan", "export", "submit"],
 )
 def test_nothing_heavy_is_imported(code: str, shows: str) -> None:
     look = f"import sys\n{code}\nheavy = {HEAVY} & set(sys.modules)\nassert not heavy, heavy"

@@ -137,6 +137,14 @@ def test_a_run_that_reached_its_budget_is_stopped_and_goes_on(toy: Toy) -> None:
     assert toy.run() == (["longer", "count"], ["words"])
 
 
+def test_a_run_whose_driver_is_told_to_go_is_stopped(toy: Toy) -> None:
+    toy.trouble = {"longer": SystemExit(15)}
+    with pytest.raises(SystemExit):
+        toy.run()
+    status = toy.run_folder.read_json("run.json")
+    assert (status["status"], status["at"]) == ("stopped", "longer")
+
+
 def test_a_manifest_says_what_was_made_from_what(toy: Toy) -> None:
     toy.run()
     words, longer = (toy.runs.child(s.folder_name).read_json("manifest.json") for s in toy.stages()[:2])
