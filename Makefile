@@ -23,7 +23,7 @@ check: setup
 
 # Two processes, of which one has the tests that start engines. Ray's workers would yield to the other's tests.
 test: check
-	RAY_worker_niceness=0 .venv/bin/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations 25
+	RAY_worker_niceness=0 .venv/bin/pytest --numprocesses 2 --no-loadscope-reorder --durations 25
 
 clean:
 	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +51,34 @@ CHAT_TEMPLATE = """\
 """
 
 
-@pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of two processes one starts all engines, one after another, and the other has all other tests meanwhile."""
-    for item in items:
-        if item.get_closest_marker("engine"):
-            item.add_marker(pytest.mark.xdist_group("engine"))
-    items.sort(key=lambda item: item.get_closest_marker("engine") is None)
+    """Engines first: of two processes one is busy with them to the end, or nearly."""
+    items.sort(key=lambda item: not _starts_engines(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of two processes one starts all engines, one after another; the other has all other files meanwhile.
+
+    By what stands in a file, as xdist's groups go by nodes' names, which pytest 9.2 does not let it change.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class EnginesTogether(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "engines" if _starts_engines(nodeid) else nodeid.partition("::")[0]
+
+    return EnginesTogether(config, log)
+
+
+@cache
+def _engine_files() -> frozenset[str]:
+    files = Path(__file__).parent.rglob("test_*.py")
+    return frozenset(file.name for file in files if "mark.engine" in file.read_text())
+
+
+def _starts_engines(nodeid: str) -> bool:
+    return nodeid.partition("::")[0].rpartition("/")[2] in _engine_files()
 
 
 @pytest.fixture(scope="session")
