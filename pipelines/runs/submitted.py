@@ -109,7 +109,7 @@ def report_of(job: Job, jobs: Jobs) -> tuple[str, bytes]:
     places = _REPORT.findall(jobs.log(job.id))
     if not places:
         raise UserError(f"{job.id} has written no report: a run does so when it is done, and this one is {job.status}")
-    id = f"{OURS}report-{uuid4().hex[:8]}"
+    id = f"report-of-{job.id}-{uuid4().hex[:4]}"  # by which `jobs` does not know it
     jobs.submit(id, f"{MODULE}runs.carried {shlex.quote(places[-1])}", baggage.runtime_env(), {})
     jobs.ended(id, REPORT_S)
     log = jobs.log(id)

@@ -100,7 +100,7 @@ def test_a_run_is_followed_to_its_report(place: Place, recipe: str) -> None:
     (page,) = place.home.glob("tutelage-toy-*.html")
     (made,) = place.runs.glob("run-toy-*/report.html")
     assert page.read_bytes() == made.read_bytes()
-    (listed,) = place.tutelage("jobs").stdout.splitlines()  # the job that read the report is gone
+    (listed,) = place.tutelage("jobs").stdout.splitlines()  # and not the job that read the report
     assert listed.split()[:2] == [page.stem, "SUCCEEDED"]
     assert "Running entrypoint" in place.tutelage("logs", page.stem).stdout
 
