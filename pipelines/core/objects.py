@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl, urlsplit
 import obstore
 from obstore import exceptions
 from obstore.store import S3Store, from_url
+from pyarrow.fs import FileSystem
 
 from pipelines.core.errors import Unreachable, UserError
 
@@ -113,9 +114,15 @@ class Objects:
             self._asked(lambda: obstore.delete(self._store, self._at(name)))
 
     def delete(self) -> None:
-        """Everything below."""
+        """Everything below, and the empty objects that stand for folders.
+
+        Ray Train writes by pyarrow, which makes such objects; their names end in "/", which obstore cannot say.
+        """
         paths = [meta["path"] for meta in self._listed()]
         self._asked(lambda: obstore.delete(self._store, paths))
+        if self._asked(lambda: list(obstore.list(self._store, self._below))):
+            filesystem, path = FileSystem.from_uri(self._uri)
+            filesystem.delete_dir(path)
 
     def _listed(self) -> list[Any]:
         found = self._asked(lambda: list(obstore.list(self._store, self._below)))

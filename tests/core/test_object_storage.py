@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import stores
+from pyarrow.fs import FileSystem
 
 from pipelines.core import objects
 from pipelines.core.errors import Unreachable, UserError
@@ -75,6 +76,17 @@ def test_folders_that_other_tools_made_hold_nothing_of_their_own(stored_runs: Fo
     with fs.open_output_stream(f"{place}/stage/a") as stream:
         stream.write(b"123")
     assert stored_runs.child("stage").read_bytes("a") == b"123"
+
+
+def test_folders_that_ray_train_made_go_with_what_was_in_them(stored_runs: Folder) -> None:
+    filesystem, path = FileSystem.from_uri(stored_runs.uri)
+    filesystem.create_dir(f"{path}/stage/checkpoint", recursive=True)
+    stored_runs.child("stage").write_bytes("kept.json", b"{}")
+    stored_runs.child("stage").child("checkpoint").write_bytes("weights", b"1234")
+    stored_runs.child("stage").child("checkpoint").delete()
+    assert (stored_runs.child("stage").folders(), stored_runs.child("stage").files()) == ([], ["kept.json"])
+    stored_runs.child("stage").delete()
+    assert stored_runs.folders() == []
 
 
 def test_a_bucket_that_is_not_there_is_the_users_to_mend(object_store: int) -> None:
