@@ -142,9 +142,10 @@ class _Judge(BaseHTTPRequestHandler):
 
 
 def _verdict(judge: str, prompt: str) -> str:
-    a, b = (text for _, text in ANSWERS.findall(prompt)[-2:])
-    if a == b:
+    shown = [text for _, text in ANSWERS.findall(prompt)[-2:]]
+    if len(set(shown)) < 2:  # the same twice, or a greeting
         return "tie"
+    a, b = shown
     known = [text in RIGHT for text in (a, b)]
     return "AB"[known.index(True)] if any(known) else JUDGES[judge][0](a, b)
 
