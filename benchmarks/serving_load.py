@@ -161,9 +161,11 @@ def _replica_pid() -> int:
     found: list[int] = []
 
     def look() -> None:
+        import ray
         from ray.util.state import list_actors
 
-        alive = list_actors(filters=[("state", "=", "ALIVE")])
+        here = ray.get_runtime_context().gcs_address  # unasked, the machine's latest cluster would answer
+        alive = list_actors(address=here, filters=[("state", "=", "ALIVE")])
         found.extend(int(actor.pid) for actor in alive if "LLMServer" in actor.class_name)
 
     thread = threading.Thread(target=look)

@@ -17,9 +17,10 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from serving.refusals import Refused, error_of
 
-DIED = (RayActorError, EngineDeadError)  # the replica, or the engine's process beside it
-# Seconds before each further try: Serve looks at engines every ten, and until then may choose one that is dead.
-WAITS_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+DEATH = str(EngineDeadError())  # vLLM answers in these words, as if they were the model's
+# Seconds before each further try: Serve gives an engine up after three looks, ten seconds apart, and may choose it
+# until then.
+WAITS_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 16.0)
 
 
 class Ingress(OpenAiIngress):
@@ -37,10 +38,12 @@ class Ingress(OpenAiIngress):
             begun = False
             try:
                 async for piece in super()._get_response(**asked):
+                    if _tells_death(piece):
+                        raise EngineDeadError
                     begun = True
                     yield piece
                 return
-            except DIED:
+            except (RayActorError, EngineDeadError):  # the replica, or the engine's process beside it
                 if begun:
                     self._broken.inc(1, of)
                     yield _last_event()
@@ -48,6 +51,15 @@ class Ingress(OpenAiIngress):
                 self._again.inc(1, of)
             await asyncio.sleep(wait_s)
         raise Refused(503, "the model's engine died again and again at this request", "engine_died")
+
+
+def _tells_death(piece: Any) -> bool:
+    """Whether among these events, or in this whole answer, is vLLM's error."""
+    if isinstance(piece, list):
+        return any(map(_tells_death, piece))
+    if isinstance(piece, str):
+        return piece.startswith('data: {"error"') and DEATH in piece
+    return getattr(getattr(piece, "error", None), "message", "") == DEATH
 
 
 def _last_event() -> str:

@@ -1,11 +1,17 @@
-"""What the tests of clients share: an API in a thread, and a browser before a page that is served for real."""
+"""What the tests of clients share: an API in a thread, a browser before a page that is served for real, and a gate."""
 
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from api_server import ApiServer
+from gated import Behind, Site
+
+from serving import keys
+from serving.door import Door
+from serving.limits import Limits
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 QUIET = [
@@ -54,3 +60,29 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
     for context in contexts:
         context.close()
     assert [words for words in wrong if not words.startswith(REFUSAL)] == []
+
+
+@pytest.fixture
+def behind() -> Behind:
+    return Behind()
+
+
+@pytest.fixture
+def site(behind: Behind) -> Callable[..., Site]:
+    """site(**limits) without keys; site(keys=FILE) with them."""
+
+    def make(*, keys: Path | None = None, **limits: Any) -> Site:
+        return Site(behind, Door(keys=keys, limits=Limits(**limits)))
+
+    return make
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    return tmp_path / "keys.json"
+
+
+@pytest.fixture
+def ann(key_file: Path) -> str:
+    """The header of one who has a key."""
+    return f"Bearer {keys.create(key_file, 'ann')}"

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import actors
 import httpx2
 import pytest
 import torch
@@ -287,14 +288,6 @@ def post(url: str, body: Any) -> Any:
         return client.post(url, content=body if isinstance(body, str) else json.dumps(body), headers=JSON)
 
 
-def replicas() -> list[int]:
-    """Their processes."""
-    from ray.util.state import list_actors
-
-    alive = list_actors(filters=[("state", "=", "ALIVE")])
-    return [actor.pid for actor in alive if actor.class_name.endswith(":Replica")]
-
-
 def cpu_s(pid: int) -> float:
     """What a process has computed so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
@@ -353,7 +346,7 @@ def test_a_bad_request_is_refused_in_words_without_its_values(url: str, body: An
 @pytest.mark.engine
 def test_replicas_share_rows_and_agree(url: str, local: Local) -> None:
     asked = ROWS * 6
-    pids = replicas()
+    pids = actors.pids(":Replica")
     assert len(pids) == 2
     before = [cpu_s(pid) for pid in pids]
     told = post(url, {"rows": asked}).json()["rows"]
@@ -365,7 +358,7 @@ def test_replicas_share_rows_and_agree(url: str, local: Local) -> None:
 @pytest.mark.engine
 def test_a_replica_that_dies_in_mid_probe_loses_no_row(url: str, local: Local) -> None:
     asked = [{**row, "id": str(n)} for n, row in enumerate(ROWS * 12)]
-    victim = replicas()[0]
+    victim = actors.pids(":Replica")[0]
     began = cpu_s(victim)
     with ThreadPoolExecutor(1) as thread:
         answer = thread.submit(post, url, {"rows": asked})

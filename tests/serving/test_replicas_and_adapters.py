@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import actors
 import openai
+import psutil
 import pytest
 import torch
 
@@ -102,7 +104,8 @@ def likelihoods(model: Any, folder: Path) -> list[float]:
     return logprobs.gather(-1, ids[0, 1:, None])[:, 0].tolist()
 
 
-def test_a_replica_that_is_killed_loses_no_request(client: openai.OpenAI) -> None:
+@pytest.mark.parametrize("victim", ["replica", "engine"])
+def test_an_engine_that_is_killed_loses_no_request(client: openai.OpenAI, victim: str) -> None:
     """Those without a stream are answered by the next one; a stream that had begun ends with an error."""
     asked: dict[str, Any] = {"model": "tiny", "prompt": PROMPT, "temperature": 0}
     whole: list[str] = []
@@ -117,7 +120,8 @@ def test_a_replica_that_is_killed_loses_no_request(client: openai.OpenAI) -> Non
     stream = client.completions.create(**asked, max_tokens=400, stream=True, extra_body={"ignore_eos": True})
     pieces = iter(stream)
     next(pieces)
-    os.kill(replica_pid(), signal.SIGKILL)
+    (replica,) = actors.pids("LLMServer")
+    os.kill(replica if victim == "replica" else engine_of(replica), signal.SIGKILL)
     with pytest.raises(openai.APIError, match="died while it wrote"):
         list(pieces)
     for thread in asking:
@@ -126,9 +130,7 @@ def test_a_replica_that_is_killed_loses_no_request(client: openai.OpenAI) -> Non
     assert len(set(whole)) == 1
 
 
-def replica_pid() -> int:
-    """Of the process that holds the engine."""
-    from ray.util.state import list_actors
-
-    (pid,) = [int(a.pid) for a in list_actors(filters=[("state", "=", "ALIVE")]) if "LLMServer" in a.class_name]
+def engine_of(replica: int) -> int:
+    """vLLM's process beside it."""
+    (pid,) = [child.pid for child in psutil.Process(replica).children() if "EngineCore" in child.name()]
     return pid
