@@ -1,105 +1,34 @@
 """The method `compare`: models answer, a judge that is fit says who did better, and one that is not goes no further."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from panel import Panel, Says, honest, is_pair, judging, longer, numbered, shown
+from comparing import FIT, Run, answering, of_eight, panel, read
+from panel import Panel, Says, honest, is_pair, judging, longer, shown
 from pydantic import ValidationError
 
-from pipelines.core import recipe_file, runner
+from pipelines.core import recipe_file
 from pipelines.core.config import FakeTeacher
 from pipelines.core.errors import UserError
-from pipelines.core.parts import dropped_of, rows_of
+from pipelines.core.parts import dropped_of
 from pipelines.core.progress import Progress
 from pipelines.core.recipe import Compare, recipe_of
 from pipelines.core.records import Score, Talk, Verdict
-from pipelines.core.runner import Finished
-from pipelines.core.stage import Done
 from pipelines.core.storage import Folder
-from pipelines.formats import write
 from pipelines.judge import fence, self_check
 from pipelines.recipes import compare
-from pipelines.report.judged import Judged, JudgedModel
 from pipelines.report.markdown import markdown
-from pipelines.runs import api, browsing, export, judged_export, lineage, preflight, reporting, serve, terminal
-from pipelines.runs.served_with import Wanted
-from serving.door import Door
+from pipelines.runs import api, preflight
 from serving.faculty import ClusterFaculty
-from serving.served import Served
-from serving.shown import RowsFile
 
-FIT = judging(honest, numbered)
 CHECK_REPLIES = 32 * 2 * 2
 
 
 @pytest.fixture
 def data(model: Path, tmp_path: Path) -> dict[str, Any]:
-    """Eight questions in two categories, one of them with two turns; tests change their own copy."""
-    rows = [{"id": f"q{n}", "category": "odd" if n % 2 else "even", "turns": [f"Say {n}."]} for n in range(8)]
-    rows[3] |= {"turns": ["Say 3.", "And once more."], "reference": ["3", "3 again"]}
-    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    fake = {"kind": "fake", "model": str(model)}
-    return {
-        "name": "small",
-        "method": "compare",
-        "teachers": {name: dict(fake) for name in ("small", "big", "judge")},
-        "questions": {"path": str(tmp_path / "mine.jsonl")},
-        "answers": {"models": ["small", "big"]},
-        "judge": {"teacher": "judge", "baseline": "big", "bootstrap": {"resamples": 200}},
-    }
-
-
-def read(data: dict[str, Any]) -> Compare:
-    recipe = recipe_of(data)
-    assert isinstance(recipe, Compare)
-    return recipe
-
-
-def answering(good: Sequence[int], padding: int = 0) -> Says:
-    """GOOD answers to the questions of these numbers."""
-
-    def says(request: Any) -> str:
-        number = int("".join(filter(str.isdigit, (*request.earlier, request.prompt)[0])))
-        return f"{'GOOD' if number in good else 'POOR'} {number}{' and so on' * padding}"
-
-    return says
-
-
-def panel(judge: Says = FIT, small: Says = answering([0, 1, 2]), **how: Any) -> Panel:
-    return Panel({"small": small, "big": answering([2, 3]), "judge": judge}, **how)
-
-
-class Run:
-    """One recipe in one runs folder."""
-
-    def __init__(self, recipe: Compare, members: Panel, runs: Folder) -> None:
-        self.recipe, self.members, self.runs = recipe, members, runs
-        self.stages = compare.stages(recipe, members)
-        self.folder = runs.child(runner.run_name(recipe.name, self.stages))
-        self.finished: Sequence[Finished] = ()
-
-    def run(self, quiet: Progress) -> "Run":
-        self.finished = runner.run(self.stages, self.runs, self.folder, quiet)
-        return self
-
-    def rows(self, stage: str, kind: type[Any]) -> list[Any]:
-        folder = next(self.runs.child(s.folder_name) for s in self.stages if s.name == stage)
-        return list(rows_of(folder, kind))
-
-    def report(self) -> Any:
-        return reporting.of_run(self.recipe, self.folder, self.stages)
-
-    def judged(self) -> Judged:
-        found = self.report().judged
-        assert isinstance(found, Judged)
-        return found
-
-    def model(self, name: str) -> JudgedModel:
-        return next(each for each in self.judged().models if each.model == name)
+    return of_eight(model, tmp_path)
 
 
 def test_a_whole_run(data: dict[str, Any], runs: Folder, quiet: Progress) -> None:
@@ -305,85 +234,6 @@ def test_an_answer_that_talks_to_the_judge_stays_between_its_marks(
     assert (pairs.wins, pairs.losses) == (0, 2)
 
 
-def test_the_report_tells_it_all(data: dict[str, Any], runs: Folder, quiet: Progress) -> None:
-    data["teachers"]["small"] |= {"price": {"prompt_per_million": 1, "output_per_million": 10}}
-    made = Run(read(data), panel(), runs).run(quiet)
-    report = made.report()
-    text = markdown(report)
-    for words in (
-        "| Model | Win rate ↑ | Length-controlled ↑ |",
-        "| big (the baseline) | – | – |",
-        "| pairwise | 128 | 100 % |",
-        "### small won against big (even)",
-        "### small lost against big (odd)",
-        "Each pair is judged in both orders",
-        "A fake teacher took part",
-        "| even | 62 % of 4 |",
-    ):
-        assert words in text, words
-    assert "Some rows of the data" not in text
-    # 8 first turns of 2 words and a second turn of 7 are read, 18 words written: (23 + 180) / 1e6 for 9 answers.
-    cost = made.model("small").spent.cost_per_thousand
-    assert cost == pytest.approx(1000 * (8 * 2 + 7 + 18 * 10) / 1e6 / 9)
-    assert made.model("big").spent.cost_per_thousand is None
-    assert [row.label for row in report.funnel][:2] == ["questions", "answers_small"]
-    assert report.headline[0].value == "56%"
-    summary = terminal.summary(report)
-    assert "length-controlled" in summary
-    assert "big *" in summary
-    won = next(each for each in made.judged().judgements if each.result == "win")
-    lines = lineage.trace(won.verdict_id, runs.uri)
-    assert [line.split()[0] for line in lines[:3]] == ["verdict", "talk", "openquestion"]
-    assert sum(line.split()[0] == "completion" for line in lines) >= 3
-
-
-def test_every_models_answers_leave_by_export(
-    data: dict[str, Any], runs: Folder, quiet: Progress, tmp_path: Path
-) -> None:
-    made = Run(read(data), panel(), runs)
-    done = {f.stage.name: f.done for f in made.run(quiet).finished}
-    provenance, rows, conversations = judged_export.taken(made.recipe, "run", done)
-    found = list(conversations)
-    assert rows == len(found) == 16
-    assert [step.rows for step in provenance.steps] == [8, 8]
-    assert found[3].turns == ("Say 3.", "POOR 3", "And once more.", "POOR 3")
-    beside = json.loads(found[3].extra)
-    assert (beside["model"], beside["scores"]) == ("small", {"1": 3.0, "2": 3.0})
-    assert lineage.trace(beside["talk_id"], runs.uri)[0].startswith("talk ")
-    write.export(iter(found), "messages", str(tmp_path / "out.jsonl"), "")
-    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 16
-    del done["second_answers_big"]
-    with pytest.raises(UserError, match="no finished answers of big yet"):
-        judged_export.taken(made.recipe, "run", done)
-
-
-def test_a_run_that_has_not_answered_has_nothing_to_export(data: dict[str, Any], runs: Folder, tmp_path: Path) -> None:
-    file = tmp_path / "small.yaml"
-    file.write_text(recipe_file.dump(read(data)))
-    with pytest.raises(UserError, match="no finished answers of small, big yet"):
-        export.export(str(file), "messages", str(tmp_path / "out.jsonl"), runs.uri)
-
-
-def test_several_models_are_compared_and_the_report_says_how_many(
-    data: dict[str, Any], runs: Folder, quiet: Progress
-) -> None:
-    data["teachers"]["third"] = data["teachers"]["big"]
-    data["answers"]["models"] = ["small", "big", "third"]
-    members = Panel({**panel().says, "third": answering(range(8))})
-    made = Run(read(data), members, runs).run(quiet)
-    assert made.model("third").pairs.win_rate.mean > made.model("small").pairs.win_rate.mean  # type: ignore[union-attr]
-    (told,) = (note for note in made.report().notes if "models are compared" in note)
-    assert "2 models are compared with big" in told
-    assert "up to 10%" in told
-    assert "97.5%" in told
-
-
-def test_a_stage_that_is_not_there_yet_is_no_trouble_for_the_report(data: dict[str, Any], runs: Folder) -> None:
-    made = Run(read(data), panel(), runs)
-    assert made.judged().models == ()
-    assert "Not yet." in markdown(made.report())
-
-
 def keys(data: dict[str, Any]) -> dict[str, str]:
     return {stage.name: stage.key for stage in compare.stages(read(data), panel())}
 
@@ -474,100 +324,3 @@ def test_the_pairs_that_ship_favour_neither_length_nor_place() -> None:
     assert (len(known), len(self_check.pairs())) == (24, 32)
     assert 10 <= sum(len(p.model_said[0]) < len(p.baseline_said[0]) for p in known) <= 14
     assert all((p.model_said == p.baseline_said) == (p.category == self_check.SAME) for p in self_check.pairs())
-
-
-def finished(made: Run) -> dict[str, Done]:
-    return {each.stage.name: each.done for each in made.finished}
-
-
-def test_a_comparison_can_be_read_question_by_question(data: dict[str, Any], runs: Folder, quiet: Progress) -> None:
-    made = Run(read(data), panel(), runs).run(quiet)
-    rows, about = browsing.of_run(made.recipe, finished(made))
-    assert "what the judge said" in about
-    by_prompt = {row.prompt: row for row in rows}
-    assert len(by_prompt) == 8
-    won, lost = by_prompt["Say 0."], by_prompt["Say 3.\n\nAnd once more."]
-    assert (won.category, won.reference) == ("even", "")
-    assert [(each.model, each.text) for each in won.answers] == [("small", "GOOD 0"), ("big", "POOR 0")]
-    pair, of_small, of_big = won.judgements
-    assert (pair.model, pair.baseline, pair.result) == ("small", "big", "win")
-    assert [(reply.order, reply.says) for reply in pair.replies] == [
-        ("small first", "small is better"),
-        ("big first", "small is better"),
-    ]
-    assert {reply.text for reply in pair.replies} == {"Weighed.\n[[A]]", "Weighed.\n[[B]]"}
-    assert (of_small.result, [reply.says for reply in of_small.replies]) == ("number", ["8 of 10"])
-    assert (of_big.model, [reply.order for reply in of_big.replies]) == ("big", ["turn 1"])
-    assert (lost.reference, lost.judgements[0].result) == ("3\n\n3 again", "loss")
-    assert [reply.order for reply in lost.judgements[1].replies] == ["turn 1", "turn 2"]
-    assert by_prompt["Say 5."].judgements[0].result == "tie"
-
-
-def test_replies_without_a_verdict_are_told_as_such(data: dict[str, Any], runs: Folder, quiet: Progress) -> None:
-    def mute(request: Any) -> str:
-        return FIT(request) if "GOOD" not in request.prompt and "POOR" not in request.prompt else "Hm."
-
-    made = Run(read(data), panel(mute), runs).run(quiet)
-    rows, _ = browsing.of_run(made.recipe, finished(made))
-    pair, number, _ = rows[0].judgements
-    assert (pair.result, pair.replies[0].says, pair.replies[0].text) == ("unscored", "no verdict", "Hm.")
-    assert number.replies[0].says == "no number"
-
-
-class Endpoints:
-    """Serves nothing, and remembers what it was asked for."""
-
-    def __init__(self) -> None:
-        self.models: list[Served] = []
-        self.rows: RowsFile | None = None
-
-    def up(self, models: list[Served], *, at_root: bool, rows: RowsFile) -> str:
-        assert at_root
-        self.models, self.rows = models, rows
-        return "http://127.0.0.1:8123/v1"
-
-
-@pytest.fixture
-def endpoints(monkeypatch: pytest.MonkeyPatch) -> Endpoints:
-    made = Endpoints()
-    monkeypatch.setattr(ClusterFaculty, "endpoints", made)
-    monkeypatch.setattr(ClusterFaculty, "hold_port", lambda *_: None)
-    monkeypatch.setattr(serve, "_wait", lambda: None)
-    return made
-
-
-def test_a_comparisons_models_are_served_with_what_was_said_of_them(
-    data: dict[str, Any], model: Path, runs: Folder, quiet: Progress, endpoints: Endpoints
-) -> None:
-    data["teachers"]["small"] = {"kind": "vllm", "model": str(model)}
-    made = Run(read(data), panel(), runs).run(quiet)
-    said: list[str] = []
-    serve.serve(made.recipe, made.stages, runs.uri, None, None, Door(), said.append)
-    assert [each.name for each in endpoints.models] == ["small"]
-    assert "big is not served: it is a teacher of kind fake, not vllm" in said
-    assert "to compare them in a browser: http://127.0.0.1:8123/" in said
-    assert endpoints.rows is not None
-    assert endpoints.rows.folder == made.folder
-    assert len(endpoints.rows.rows) == 8
-    with pytest.raises(UserError, match="--model big: there is no such model to serve; there is small"):
-        serve.serve(made.recipe, made.stages, runs.uri, None, None, Door(), said.append, Wanted(["big"]))
-    file = Path(runs.uri) / "serve.yaml"
-    serve.write_down(
-        made.recipe, made.stages, runs.uri, 8200, Door(), said.append, Wanted(replicas=["small=0:2"]), file
-    )
-    assert said[-1] == f"{file} is written: serve deploy {file}"
-    written = yaml.safe_load(file.read_text())
-    assert written["http_options"]["port"] == 8200
-    assert written["applications"][0]["args"]["models"][0]["replicas"] == {"min": 0, "max": 2}
-
-
-def test_a_comparison_that_cannot_be_served_is_refused_in_words(
-    data: dict[str, Any], runs: Folder, quiet: Progress, endpoints: Endpoints
-) -> None:
-    made = Run(read(data), panel(), runs)
-    with pytest.raises(UserError, match="not finished yet"):
-        serve.serve(made.recipe, made.stages, runs.uri, None, None, Door(), print)
-    made.run(quiet)
-    with pytest.raises(UserError, match="none is of kind vllm"):
-        serve.serve(made.recipe, made.stages, runs.uri, None, None, Door(), print)
-    assert endpoints.models == []
