@@ -166,7 +166,7 @@ def _replica_pid() -> int:
 
         here = ray.get_runtime_context().gcs_address  # unasked, the machine's latest cluster would answer
         alive = list_actors(address=here, filters=[("state", "=", "ALIVE")])
-        found.extend(int(actor.pid) for actor in alive if "LLMServer" in actor.class_name)
+        found.extend(int(actor.pid) for actor in alive if "EngineServer" in actor.class_name)
 
     thread = threading.Thread(target=look)
     thread.start()

@@ -101,6 +101,7 @@ def serve_config(
                 "target_ongoing_requests": at_once,
             },
             "max_ongoing_requests": 4 * at_once,
+            "health_check_period_s": 2.0,  # by which an engine that died is found
         },
         "engine_kwargs": kwargs | (_lora(adapters) if adapters else {}),
         "runtime_env": {"env_vars": replica.env},

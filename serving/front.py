@@ -47,11 +47,14 @@ def openai_app(models: Sequence[Served], session: Session, door: Door, site: Sit
     from ray.llm._internal.serve.core.configs.openai_api_models import to_model_metadata
     from ray.serve.llm import LLMConfig, build_llm_deployment
 
+    from serving.engine_server import EngineServer
+
     engines: dict[str, Any] = {}
     cards: dict[str, Any] = {}
     for model in models:
         replica = setup(model.folder, model.engine, session.of(model.role))
-        config = LLMConfig(**serve_config(model.name, replica, model.replicas, model.adapters))
+        settings = serve_config(model.name, replica, model.replicas, model.adapters)
+        config = LLMConfig(**settings, server_cls=EngineServer)
         engine = build_llm_deployment(config)
         # An adapter is one more name of its model's engine, which tells them apart by the name itself.
         engines |= dict.fromkeys(model.names, engine)

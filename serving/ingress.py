@@ -18,9 +18,8 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from serving.refusals import Refused, error_of
 
 DEATH = str(EngineDeadError())  # vLLM answers in these words, as if they were the model's
-# Seconds before each further try: Serve gives an engine up after three looks, ten seconds apart, and may choose it
-# until then.
-WAITS_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 16.0)
+# Seconds before each further try: until Serve knows of the death it may choose the dead one.
+WAITS_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 class Ingress(OpenAiIngress):

@@ -120,7 +120,7 @@ def test_an_engine_that_is_killed_loses_no_request(client: openai.OpenAI, victim
     stream = client.completions.create(**asked, max_tokens=400, stream=True, extra_body={"ignore_eos": True})
     pieces = iter(stream)
     next(pieces)
-    (replica,) = actors.pids("LLMServer")
+    (replica,) = actors.pids("EngineServer")
     os.kill(replica if victim == "replica" else engine_of(replica), signal.SIGKILL)
     with pytest.raises(openai.APIError, match="died while it wrote"):
         list(pieces)
