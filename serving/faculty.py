@@ -7,13 +7,14 @@ what the stages do.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
 from cluster import demands, engines
+from cluster.census import counted
 from cluster.models import Model, adapted, parameter_count, resolve, resolve_tokenizer
 from cluster.placement import alone, one_per_actor
 from cluster.profile import Profile, RoleName
@@ -35,6 +36,7 @@ from pipelines.core.hashing import key_of
 from pipelines.core.progress import Progress
 from pipelines.core.recipe import Recipe
 from pipelines.core.records import SoftTargets
+from pipelines.core.storage import Folder
 from pipelines.generate import recorded
 from pipelines.generate.fake import FakeTeacher
 from pipelines.generate.patience import Patient
@@ -59,6 +61,7 @@ class ClusterFaculty:
     say: Any = print
     door: Door = field(default_factory=Door)
     profile: Profile | None = None
+    _counted: tuple[Folder, Callable[[], str]] | None = None
     _stack: ExitStack = field(default_factory=ExitStack)
     _lent: dict[str, VLLMTeacher | FakeSpec] = field(default_factory=dict)
     _models: dict[str, Model] = field(default_factory=dict)
@@ -68,6 +71,8 @@ class ClusterFaculty:
         """The Ray session, started or joined on first use."""
         live = self._stack.enter_context(session(self.address, self.profile))
         self.say(f"  Ray is up; engine logs: {live.logs}")
+        if self.profile is not None and self._counted is not None:
+            self._stack.enter_context(counted(self.profile, *self._counted))
         return live
 
     @cached_property
@@ -86,6 +91,10 @@ class ClusterFaculty:
     def role(self, name: str) -> RoleName:
         """What a teacher does on the cluster."""
         return demands.role_of(self.recipe, name)
+
+    def count_nodes(self, into: Folder, during: Callable[[], str]) -> None:
+        """Keep in this folder how many nodes each of the profile's pools has, from when Ray is first asked for."""
+        self._counted = (into, during)
 
     def hold_port(self, wanted: int | None) -> None:
         """Serve behind this port, or the default, or a free one; nobody else can have it until `close`."""

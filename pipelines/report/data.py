@@ -227,6 +227,15 @@ class DroppedRow:
 
 
 @dataclass(frozen=True, slots=True)
+class NodesAt:
+    """How many nodes the cluster had from this moment on."""
+
+    seconds: float  # since the run's driver came to the cluster
+    stage: str  # that was under way; "" between two
+    nodes: Mapping[str, int]  # by pool, the same pools in all
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Everything the report shows."""
 
@@ -243,6 +252,7 @@ class Report:
     headline: tuple[Headline, ...] = ()
     stages: tuple[StageRow, ...] = ()
     teachers: tuple[TeacherRow, ...] = ()
+    nodes: tuple[NodesAt, ...] = ()  # empty: the cluster had the same nodes all the time
     funnel: tuple[FunnelRow, ...] = ()
     loss_curve: tuple[LossPoint, ...] = ()
     rounds: tuple[RoundRow, ...] = ()

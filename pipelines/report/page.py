@@ -30,6 +30,7 @@ def html(report: Report) -> str:
         "loss_row_of": math.ceil(len(report.loss_curve) / words.LOSS_ROWS),
         "loss_mean_of": math.ceil(len(report.loss_curve) / charts.MOST_POINTS),
         "components": list(dict.fromkeys(name for point in report.loss_curve for name in point.components)),
+        "nodes_chart": Markup(charts.timeline(report.nodes)),
         "funnel_chart": Markup(charts.funnel(report.funnel)),
         "influence_chart": Markup(
             charts.spreads("Influence of single rows", {f"round {r.round}": r.quantiles for r in report.influence})

@@ -108,6 +108,7 @@ def run(
     faculty = ClusterFaculty(recipe, address, say=progress.note, profile=profile)
     stages = stages_of(recipe, faculty)
     run_folder = folder.child(runner.run_name(recipe.name, stages))
+    faculty.count_nodes(run_folder, lambda: progress.label)
     runner.ready_folder(folder)
     with closing(faculty), lock.held(folder, run_folder.name, progress.note):
         if any(planned.state != "done" for planned in runner.plan(stages, folder)):

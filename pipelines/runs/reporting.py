@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from cluster import census
 from pipelines.core import recipe_file, runner
 from pipelines.core.parts import rows_of
 from pipelines.core.recipe import (
@@ -80,6 +81,7 @@ def of_run(
         else compared.headline(taught, scores)
         or (_headline(done, scores, choices, closed) if trains else _of_data(done)),
         stages=tuple(_stage_row(p, p.stage.name in cached) for p in planned),
+        nodes=_nodes(run_folder),
         funnel=tuple(_funnel(name, done[name]) for name in _steps(recipe, done)),
         teachers=tuple(_teacher_row(recipe, name, d) for name, d in done.items() if "retries" in d.manifest["facts"]),
         loss_curve=training.loss_curve(recipe, done),
@@ -97,6 +99,14 @@ def of_run(
         versions=versions(),
         notes=_notes(recipe, done, taught, judgement, measured),
     )
+
+
+def _nodes(run_folder: Folder) -> tuple[data.NodesAt, ...]:
+    """What the last driver that came to a cluster saw there, where that changed."""
+    counts = run_folder.read_json(census.FILE) if run_folder.exists(census.FILE) else []
+    if all(count["nodes"] == counts[0]["nodes"] for count in counts):
+        return ()
+    return tuple(data.NodesAt(round(c["at"] - counts[0]["at"], 1), c["during"], c["nodes"]) for c in counts)
 
 
 def _measured(recipe: AnyRecipe, done: dict[str, Done]) -> Benchmarked | None:

@@ -8,5 +8,6 @@ from pipelines.report.charts.categories import category_bars
 from pipelines.report.charts.funnel import funnel
 from pipelines.report.charts.intervals import interval_dots, spreads
 from pipelines.report.charts.loss import MOST_POINTS, loss_curve
+from pipelines.report.charts.timeline import timeline
 
-__all__ = ["MOST_POINTS", "category_bars", "funnel", "interval_dots", "loss_curve", "spreads"]
+__all__ = ["MOST_POINTS", "category_bars", "funnel", "interval_dots", "loss_curve", "spreads", "timeline"]

@@ -25,7 +25,7 @@ def markdown(report: Report) -> str:
         *(part("Rounds of own answers", rows.rounds(report.rounds)) if report.rounds else []),
         *part(
             "Where the time and the tokens went",
-            [*ledger.ledger(report), *ledger.teachers(report), *ledger.engines(report)],
+            [*ledger.ledger(report), *ledger.nodes(report), *ledger.teachers(report), *ledger.engines(report)],
         ),
         *([] if report.compares else _shown(report)),
         *part("Some rows that were dropped", rows.dropped(report)),

@@ -32,6 +32,13 @@ def ledger(report: Report) -> list[str]:
     return table(head, rows, "llrrrrrr")
 
 
+def nodes(report: Report) -> list[str]:
+    """What the cluster had, a row for each change."""
+    pools = list(report.nodes[0].nodes) if report.nodes else []
+    rows = ((duration(n.seconds), n.stage or "–", *(count(n.nodes[pool]) for pool in pools)) for n in report.nodes)
+    return table(("After", "Stage", *(f"Nodes of {pool}" for pool in pools)), rows, "rl" + "r" * len(pools))
+
+
 def teachers(report: Report) -> list[str]:
     head = (
         "Teacher",
