@@ -137,7 +137,10 @@ def _cluster_fact(faculty: ClusterFaculty) -> str:
     try:
         live = faculty.session
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(f"--address {faculty.address}: no Ray cluster answers there: {error}") from error
+        raise UserError(
+            f"--address {faculty.address}: no Ray cluster answers there: {error} (one that `ray start` began wants its "
+            "token: set RAY_AUTH_MODE=token, with the token in RAY_AUTH_TOKEN or ~/.ray/auth_token)"
+        ) from error
     return f"cluster {live.address}: {live.gpus} GPUs now"
 
 

@@ -78,6 +78,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     home, apart = tmp_path_factory.mktemp("autoscaled"), tempfile.TemporaryDirectory()
     environment = os.environ | {
         "RAY_TMPDIR": apart.name,  # a short path, for sockets
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": "0123456789abcdef0123456789abcdef",
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
         "RAY_FAKE_CLUSTER": "1",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
