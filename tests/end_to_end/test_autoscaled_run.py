@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
+import ray.util
 import yaml
 
 from serving.endpoints import held_port
@@ -25,6 +26,7 @@ from serving.endpoints import held_port
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 TASKS, MOST, IDLE_MINUTES = 48, 2, 0.1
+HEAD = "ray.head.default"  # as the provider calls it
 PROFILE = {
     "head": {"cpus": 1},
     "pools": {name: {"min": 0, "max": MOST, "cpus": 1} for name in ("teachers", "students")},
@@ -40,12 +42,12 @@ NODES = {
     name: {"resources": {"CPU": 1, f"pool-{name}": 1}, "node_config": {}, "min_workers": 0, "max_workers": MOST}
     for name in PROFILE["pools"]
 }
-CLUSTER = {
+CLUSTER: dict[str, Any] = {
     "cluster_name": "autoscaled",
     "provider": {"type": "fake_multinode", "disable_node_updaters": True, "disable_launch_config_check": True},
     "auth": {"ssh_user": "nobody"},
-    "available_node_types": NODES | {"head": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}},
-    "head_node_type": "head",
+    "available_node_types": NODES | {HEAD: {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}},
+    "head_node_type": HEAD,
     "max_workers": 2 * MOST,
     "idle_timeout_minutes": IDLE_MINUTES,
     "upscaling_speed": 1,
@@ -84,10 +86,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         "RAY_FAKE_CLUSTER": "1",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
-    (home / "cluster.yaml").write_text(yaml.safe_dump(CLUSTER))
-    (home / "profile.yaml").write_text(yaml.safe_dump(PROFILE))
     with held_port(None) as port, held_port(None) as for_clients:
         pass
+    address = f"{ray.util.get_node_ip_address()}:{port}"
+    cluster_file = CLUSTER | {"provider": {**CLUSTER["provider"], "gcs_address": address}}
+    (home / "cluster.yaml").write_text(yaml.safe_dump(cluster_file))
+    (home / "profile.yaml").write_text(yaml.safe_dump(PROFILE))
     command = [
         "ray", "start", "--head", "--block", f"--port={port}", "--num-cpus=0", "--include-dashboard=false",
         f"--ray-client-server-port={for_clients}", f"--autoscaling-config={home / 'cluster.yaml'}",
@@ -97,7 +101,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         cluster = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
         wait_for_head(home / "cluster.log")
-        yield Place(f"127.0.0.1:{port}", home, environment)
+        yield Place(address, home, environment)
     finally:
         cluster.terminate()
         cluster.wait(timeout=60)
