@@ -63,7 +63,8 @@ def test_facts_of_shards_are_summed_without_their_rows(runs: Folder) -> None:
     for number, tokens in enumerate((5, 7)):
         parts.write_shard(runs, Shard(number, "", 0, 0), answers(number), Answer, [], {"output_tokens": tokens})
     parts.write_shard(runs, Shard(2, "", 0, 0), [], Answer, [])
-    assert (parts.total(runs, "output_tokens"), parts.total(runs, "prompt_tokens")) == (12, 0)
+    found = parts.totals(runs)
+    assert (found["output_tokens"], found["prompt_tokens"]) == (12, 0)
     assert list(parts.rows_of(runs, Answer)) == answers(0, 1)
 
 
