@@ -1,5 +1,7 @@
 """Part files: fixed shards, committed whole, summed up in any order."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from pipelines.core import parts
@@ -49,6 +51,44 @@ def test_a_summary_counts_rows_and_reasons_and_knows_no_layout(runs: Folder) -> 
     assert (count, reasons) == (3, {"cut off": 2, "empty answer": 1})
     parts.write_rows(one, answers(1, 2, 4), Answer, lost)
     assert parts.summary(one, Answer)[1] != digest
+
+
+def test_a_summary_reads_footers_and_rows_only_where_these_tell_nothing(
+    runs: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = [dropped("x", "cut off"), dropped("y", "empty answer")]
+    parts.write_rows(runs, answers(1, 2, 3), Answer, lost)
+    before = runs.child("before")  # as parts were written that had neither
+    before.child("rows").write_records("part-000000.parquet", answers(1, 2, 3), Answer)
+    before.child("dropped").write_records("part-000000.parquet", lost, Dropped)
+    assert parts.summary(before, Answer) == parts.summary(runs, Answer)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("rows are read")
+
+    monkeypatch.setattr(Folder, "read_records", refuse)
+    assert parts.summary(runs, Answer)[::2] == (3, {"cut off": 1, "empty answer": 1})
+    with pytest.raises(AssertionError, match="rows are read"):
+        parts.summary(before, Answer)
+
+
+def test_rows_are_written_as_they_are_made(runs: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a stage holds one part of them; what was dropped lies beside the rows that it was made among."""
+    monkeypatch.setattr(parts, "PART_ROWS", 2)
+    written: list[int] = []
+
+    def made() -> Iterator[Answer | Dropped]:
+        for n in range(5):
+            written.append(len(runs.child("rows").files()))
+            yield answers(n)[0]
+            yield dropped(f"x{n}", "cut off")
+
+    parts.write_rows(runs, made(), Answer, [dropped("first", "too long")])
+    assert written == [0, 0, 1, 1, 2]
+    assert list(parts.rows_of(runs, Answer)) == answers(*range(5))
+    assert [row.id for row in parts.dropped_of(runs)] == ["first", *(f"x{n}" for n in range(5))]
+    lost = runs.child("dropped")
+    assert [row.id for row in lost.read_records("part-000001.parquet", Dropped)] == ["x1", "x2"]
 
 
 def test_a_retried_shard_takes_the_place_of_the_first(runs: Folder) -> None:
