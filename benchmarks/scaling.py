@@ -47,6 +47,7 @@ from serving.faculty import ClusterFaculty
 
 STAGES = ("seeds", "instructions", "held_out", "answers", "examples", "soft_targets")
 LEDGER, EXAMPLES, SIGNALS = HELD = ("ledger index", "examples in a rank", "signals in a rank")
+HELD_OUT = 32
 NEVER = 10**9  # requests, from which on a pool would take over
 MIB = 2**20
 
@@ -141,7 +142,7 @@ def _recipe(prompts: Path) -> Distil:
     recipe = recipe_of({
         "name": "scaling", "method": "distil",
         "teachers": {"main": {"kind": "fake", "model": "embedded:smollm2-135m-instruct", "bulk_from": NEVER}},
-        "seeds": {"tasks": str(prompts)},
+        "seeds": {"tasks": str(prompts), "held_out": HELD_OUT},
         "instructions": {"kind": "given"},
         "answers": {"teacher": "main", "max_repetition": 0.9, "filters": ["refusal", "echo", "lines"]},
         "student": {"init": {"kind": "pruned", "teacher": "main", "layers": 29}, "signals": "main",

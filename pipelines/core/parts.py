@@ -41,7 +41,7 @@ class Shard:
 def cut(folder: Folder, rows_per_shard: int | None = None) -> list[Shard]:
     """Cut a finished stage's rows into shards, from the files' row counts alone."""
     counts = {part: count for part, count, _ in _footers(folder.child("rows"))}
-    size = rows_per_shard or _shard_rows(sum(counts.values()))
+    size = rows_per_shard or shard_rows(sum(counts.values()))
     shards: list[Shard] = []
     for part, count in counts.items():
         for start in range(0, count, size):
@@ -49,7 +49,7 @@ def cut(folder: Folder, rows_per_shard: int | None = None) -> list[Shard]:
     return shards
 
 
-def _shard_rows(rows: int) -> int:
+def shard_rows(rows: int) -> int:
     """Larger shards for larger inputs: a driver has to hold something of each."""
     size = SHARD_ROWS
     while rows > MANY_SHARDS * size and size < PART_ROWS:
