@@ -15,6 +15,7 @@ from pipelines.generate.asking import FLUSH_ROWS
 from pipelines.runs.estimates import TRAINING, WRITING
 
 HOUR = 3600.0
+SCALES = ((1e12, "·10¹²", "T"), (1e9, "·10⁹", "G"), (1e6, "·10⁶", "M"), (1e3, "·10³", "k"), (1.0, "", ""))
 Line = tuple[str, str, float, str]  # what, its formula, its value, its unit
 
 
@@ -44,14 +45,15 @@ class Measured:
     example: tuple[float, float] = (163.0, 1.5)
     signal: tuple[float, float] = (343.0, 545.6)  # in the ledger and in the stage
     # the driver
-    driver_cpu_s: float = 0.0  # one core, all stages that ask nobody
-    seeds_held: float = 0.0
-    births_held: float = 0.0
+    row_cpu_s: float = 0.15e-3  # one core, all stages that ask nobody
+    token_cpu_s: float = 8e-6  # and for each of an example's tokens
+    seeds_held: float = 640.0
+    births_held: float = 410.0
     shard_held: float = 4160.0  # each shard, where a pool does the work
     # others, each for itself
-    index_held: float = 0.0  # a pool's worker, of what was there when it started
-    token_held: float = 0.0  # a rank, of each token of an example
-    signal_held: float = 360.0  # a rank, of each scored token: 320 bytes and a position
+    index_held: float = 240.0  # a pool's worker, of what was there when it started
+    token_held: float = 82.0  # a rank, of each token of an example
+    signal_held: float = 360.0  # a rank, of each scored token: by layout, 320 bytes and a position
 
 
 def lines(rows: int, run: Assumed, seen: Measured) -> Iterator[Line]:
@@ -72,7 +74,7 @@ def _tokens_and_hours(rows: int, run: Assumed) -> Iterator[Line]:
     yield "teacher: writing", "2·P·N·a / w", written, "GPU-hours"
     yield "teacher: reading prompts", "2·P·N·p / t", read, "GPU-hours"
     yield "teacher: scoring", "2·P·N·(p+a) / w", scored, "GPU-hours"
-    yield "teacher: all of it on G GPUs", "sum / G", (written + read + scored) / run.gpus / 24, "days"
+    yield "teacher: all of it on G GPUs", "sum / G", (written + read + scored) / run.gpus, "hours"
     yield "student: tokens trained on", "E·N·(p+a)", run.epochs * rows * tokens, ""
     yield "student: training", "6·S·E·N·(p+a) / t", run.epochs * rows * step / HOUR, "GPU-hours"
     probe = step + run.moved * run.student / run.bandwidth
@@ -98,13 +100,14 @@ def _stored(rows: int, run: Assumed, seen: Measured) -> Iterator[Line]:
 
 
 def _held(rows: int, run: Assumed, seen: Measured) -> Iterator[Line]:
-    yield "driver: one core, stages that ask nobody", "N·c", rows * seen.driver_cpu_s / HOUR, "hours"
+    tokens = run.prompt + run.answer
+    busy = rows * (seen.row_cpu_s + seen.token_cpu_s * tokens) / HOUR
+    yield "driver: one core, stages that ask nobody", "N·(150 + 8·(p+a)) µs", busy, "hours"
     yield "driver: memory of `seeds`", f"{seen.seeds_held:.0f}·N", rows * seen.seeds_held, "bytes"
     yield "driver: memory of `examples`", f"{seen.births_held:.0f}·N", rows * seen.births_held, "bytes"
     shards = rows / shard_rows(rows)
     yield "driver: memory of a pool's shards", f"{seen.shard_held:,.0f}·N/s", seen.shard_held * shards, "bytes"
     yield "each worker of a pool: ledger index", f"{seen.index_held:.0f}·N", rows * seen.index_held, "bytes"
-    tokens = run.prompt + run.answer
     yield (
         "each rank of a training: examples",
         f"{seen.token_held:.0f}·N·(p+a)",
@@ -131,15 +134,11 @@ def table(sizes: list[int], run: Assumed, seen: Measured) -> str:
 
 def _told(value: float, unit: str) -> str:
     """Two digits that count: the rest is not known."""
-    for size, name in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")) if unit in ("", "bytes") else ():
-        if value >= size:
-            value, unit = (
-                value / size,
-                f"{name}B" if unit == "bytes" else {"T": "·10¹²", "G": "·10⁹", "M": "·10⁶", "k": "·10³"}[name],
-            )
-            break
-    digits = f"{value:.2g}" if value < 100 else f"{float(f'{value:.2g}'):,.0f}"
-    return f"{digits} {unit}".strip()
+    scale = next((each for each in SCALES if value >= each[0]), SCALES[-1]) if unit in ("", "bytes") else SCALES[-1]
+    size, power, prefix = scale
+    shown = value / size
+    digits = f"{shown:.2g}" if shown < 100 else f"{float(f'{shown:.2g}'):,.0f}"
+    return f"{digits}{power} {unit}".strip() if unit != "bytes" else f"{digits} {prefix}B"
 
 
 def main() -> None:
