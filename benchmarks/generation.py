@@ -101,7 +101,7 @@ def generation_stage(load: Load) -> Seen:
         resources = {"num_cpus": resources.pop("CPU"), "num_gpus": resources.pop("GPU", 0), **resources}
         began = time.monotonic()
         run_on_pool(run, make, Pool(min=1, max=1), resources, progress, watchdog_s=600)
-        tokens = parts.total(run.target, "output_tokens")
+        tokens = parts.totals(run.target)["output_tokens"]
         return Seen(progress.began - began, progress.last - progress.began, tokens)
 
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -246,7 +247,7 @@ def as_messages(turns: Sequence[str]) -> list[Message]:
 def _marks(messages: Sequence[Message]) -> tuple[str, str]:
     """Two private-use characters that no message holds."""
     used = {character for m in messages for character in m["content"]}
-    first, second, *_ = (c for c in map(chr, range(0xE000, 0xF8FF)) if c not in used)
+    first, second = islice((c for c in map(chr, range(0xE000, 0xF8FF)) if c not in used), 2)
     return first, second
 
 

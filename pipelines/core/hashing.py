@@ -37,11 +37,20 @@ def file_digest(path: Path) -> str:
 
 
 def rows_digest(rows: Iterable[Mapping[str, Any]]) -> str:
-    """A digest of a set of rows, the same in whatever order they come (sum of the rows' hashes)."""
+    """A digest of a set of rows, the same in whatever order they come."""
+    return digest_of_sum(rows_sum(rows))
+
+
+def rows_sum(rows: Iterable[Mapping[str, Any]]) -> int:
+    """The sum of the rows' hashes: sums of several sets, added, are that of all."""
     total = 0
     for row in rows:
         text = json.dumps(row, sort_keys=True, separators=(",", ":"), default=_bytes_as_hex)
         total += int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
+    return total
+
+
+def digest_of_sum(total: int) -> str:
     return f"{total % 2**256:064x}"
 
 

@@ -106,23 +106,22 @@ class Folder:
         self.write_bytes(name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
     def write_records(self, name: str, records: list[R], kind: type[R], facts: Mapping[str, int] | None = None) -> None:
-        """One Parquet file; `facts` go into its footer, where `read_facts` finds them without the rows."""
+        """One Parquet file; `facts` go into its footer, where `read_footer` finds them without the rows."""
         table = to_table(records, kind).replace_schema_metadata({"facts": json.dumps(dict(facts or {}))})
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
         self.write_bytes(name, sink.getvalue().to_pybytes())
 
-    def read_facts(self, name: str) -> dict[str, int]:
+    def read_footer(self, name: str) -> tuple[int, dict[str, int]]:
+        """How many records a file has, and its facts."""
         with closing(self._place.open(_checked(name))) as handle:
-            facts: dict[str, int] = json.loads(pq.ParquetFile(handle).schema_arrow.metadata[b"facts"])
-        return facts
+            file = pq.ParquetFile(handle)
+            return int(file.metadata.num_rows), json.loads(file.schema_arrow.metadata[b"facts"])
 
-    def read_records(self, name: str, kind: type[R]) -> list[R]:
-        return from_table(pq.read_table(pa.BufferReader(self.read_bytes(name))), kind)
-
-    def row_count(self, name: str) -> int:
-        with closing(self._place.open(_checked(name))) as handle:
-            return int(pq.ParquetFile(handle).metadata.num_rows)
+    def read_records(self, name: str, kind: type[R], start: int = 0, stop: int | None = None) -> list[R]:
+        # Not `pq.read_table`: that imports pandas, which takes a process a second.
+        table = pq.ParquetFile(pa.BufferReader(self.read_bytes(name))).read()
+        return from_table(table.slice(start, None if stop is None else stop - start), kind)
 
     def size(self) -> int:
         """Bytes in all files below."""

@@ -5,10 +5,9 @@ Knows shards and the teachers' names. Does not know engines, actors or endpoints
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import fields
 from typing import Any, Protocol
 
-from pipelines.core.parts import committed_files, cut, summary, total
+from pipelines.core.parts import committed_files, cut, summary, totals
 from pipelines.core.progress import Progress
 from pipelines.core.stage import Outcome, StageRun
 from pipelines.core.storage import Folder
@@ -63,7 +62,7 @@ def run_shards(
         start_up = over_shards(job, left)
         job.journal().delete()
     rows, digest, dropped = summary(run.folder, work.writes)
-    cost = Usage(*(total(run.folder, part.name) for part in fields(Usage)))
+    cost = Usage.of(totals(run.folder))
     facts = {
         "teacher": asked.name,
         "teacher_digest": asked.digest,

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import random
 import re
+from functools import cached_property
 
 import numpy as np
 
@@ -78,10 +79,13 @@ class FakeTeacher:
             seconds=self._latency,
         )
 
+    @cached_property
+    def _tokens(self) -> int:
+        return len(self._tokenizer.vocabulary())
+
     async def score(self, request: ScoreRequest) -> SoftTargets:
         await asyncio.sleep(self._latency)
-        size = len(self._tokenizer.vocabulary())
-        k = min(request.k, size)
+        size, k = self._tokens, min(request.k, self._tokens)
         tail = (1 - TOP) * 0.5 ** np.arange(1, k)
         logprobs_k = np.log(np.concatenate([[TOP], tail]))
         ids_pk = np.stack([self._candidates(request.token_ids, p, k, size) for p in request.positions])

@@ -6,6 +6,6 @@ from pipelines.core.stage import Outcome, StageRun
 
 
 def run(run: StageRun) -> Outcome:
-    tasks = list(rows_of(run.inputs["seeds"].folder, Instruction, lambda i: i.split == "train"))
+    tasks = rows_of(run.inputs["seeds"].folder, Instruction, lambda i: i.split == "train")
     write_rows(run.folder, tasks, Instruction)
     return Outcome(*summary(run.folder, Instruction))

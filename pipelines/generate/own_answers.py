@@ -35,17 +35,17 @@ _FIELD = re.compile(r"^[A-Za-z][A-Za-z ]{0,30}:[ \t]*", re.MULTILINE)
 
 def run(config: OwnAnswers, run: StageRun) -> Outcome:
     """Rows = the tasks' own answers; a task without one is dropped."""
-    kept: list[Answer] = []
-    dropped: list[Dropped] = []
-    for task in rows_of(run.inputs["source"].folder, Instruction):
-        if not task.reference:
-            dropped.append(Dropped(task.id, STAGE, "no own answer", task.text, ""))
-            continue
-        prompt = varied(task) if config.turns == "varied" else task.as_prompt()
-        id = key_of("answer", task.id, task.completion_id, prompt, task.reference)
-        kept.append(Answer(id, task.id, task.completion_id, prompt, task.reference, "stop"))
-    write_rows(run.folder, kept, Answer, dropped)
+    tasks = rows_of(run.inputs["source"].folder, Instruction)
+    write_rows(run.folder, (_own_answer(task, config) for task in tasks), Answer)
     return Outcome(*summary(run.folder, Answer))
+
+
+def _own_answer(task: Instruction, config: OwnAnswers) -> Answer | Dropped:
+    if not task.reference:
+        return Dropped(task.id, STAGE, "no own answer", task.text, "")
+    prompt = varied(task) if config.turns == "varied" else task.as_prompt()
+    id = key_of("answer", task.id, task.completion_id, prompt, task.reference)
+    return Answer(id, task.id, task.completion_id, prompt, task.reference, "stop")
 
 
 def varied(task: Instruction) -> str:

@@ -28,6 +28,11 @@ class Usage:
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
+    @classmethod
+    def of(cls, totals: Mapping[str, int]) -> "Usage":
+        """What is said of it among the facts of a stage's parts."""
+        return cls(*(totals.get(f.name, 0) for f in fields(cls)))
+
     def facts(self) -> dict[str, float]:
         """What a manifest has no field for."""
         return {"retries": self.retries, "request_seconds": round(self.milliseconds / 1000, 3)}

@@ -7,7 +7,7 @@ Knows which settings enter each stage's key, and when an endpoint ends the run. 
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any
 
 from pipelines.benchmark import check, known_answers, tasks
@@ -16,7 +16,7 @@ from pipelines.benchmark.known_answers import Finding
 from pipelines.core.config import Benchmarks, HTTPTeacher, VLLMTeacher
 from pipelines.core.errors import UserError
 from pipelines.core.hashing import rows_digest
-from pipelines.core.parts import Shard, has_shard, summary, total, write_shard
+from pipelines.core.parts import Shard, has_shard, summary, totals, write_shard
 from pipelines.core.recipe import Compare
 from pipelines.core.records import BenchmarkAnswer
 from pipelines.core.stage import Outcome, Stage, StageRun
@@ -107,7 +107,7 @@ class BenchmarkStages:
 
     def _outcome(self, model: str, stage: StageRun) -> Outcome:
         figures = stage.folder.child(FIGURES)
-        cost = Usage(*(total(stage.folder, part.name) for part in fields(Usage)))
+        cost = Usage.of(totals(stage.folder))
         facts: dict[str, Any] = {
             "teacher": model,
             "teacher_digest": self._faculty.identity(model).digest,

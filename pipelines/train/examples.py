@@ -4,8 +4,8 @@ Knows records and what is done with those that are too long. Which tokens weigh 
 rendered in `core/chat.py`, what belongs together in `lineage.py`. Does not know models or losses.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 
 from pipelines.core import reasoning
 from pipelines.core.chat import ChatTokenizer, Tokens
@@ -26,35 +26,52 @@ def run(name: str, encoded: Callable[[Answer], TrainExample], max_length: int, r
     """The stage `name`: every answer, encoded once. All other inputs hold their tasks."""
     folders = [done.folder for role, done in run.inputs.items() if role != "answers"]
     tasks = lineage.by_id(task for folder in folders for task in rows_of(folder, Instruction))
-    answers = rows_of(run.inputs["answers"].folder, Answer)
-    examples, dropped = make(answers, encoded, max_length, name)
-    examples = [replace(e, lineage=lineage.of_task(e.instruction_id, tasks)) for e in examples]
-    write_rows(run.folder, examples, TrainExample, dropped)
-    rows, digest, reasons = summary(run.folder, TrainExample)
-    return Outcome(rows, digest, reasons, facts=sizes(examples))
+    answers, seen = rows_of(run.inputs["answers"].folder, Answer), Sizes()
+
+    def made() -> Iterator[TrainExample | Dropped]:  # a million examples' tokens would not fit into the driver
+        for row in make(answers, encoded, max_length, name):
+            if isinstance(row, TrainExample):
+                seen.add(row)
+                row = replace(row, lineage=lineage.of_task(row.instruction_id, tasks))
+            yield row
+
+    write_rows(run.folder, made(), TrainExample)
+    return Outcome(*summary(run.folder, TrainExample), facts=asdict(seen))
+
+
+@dataclass
+class Sizes:
+    """How many tokens there are, how many of them are learnt, and how many examples were cut."""
+
+    tokens: int = 0
+    weighted_tokens: int = 0
+    cut: int = 0
+
+    def add(self, example: TrainExample) -> None:
+        self.tokens += example.size
+        self.weighted_tokens += sum(w > 0 for w in example.weights)
+        self.cut += example.cut
 
 
 def sizes(examples: Iterable[TrainExample]) -> dict[str, int]:
-    """How many tokens there are, how many of them are learnt, and how many examples were cut."""
-    made = list(examples)
-    weighted = sum(w > 0 for e in made for w in e.weights)
-    return {"tokens": sum(e.size for e in made), "weighted_tokens": weighted, "cut": sum(e.cut for e in made)}
+    """Those of examples that are at hand."""
+    seen = Sizes()
+    for example in examples:
+        seen.add(example)
+    return asdict(seen)
 
 
 def make(
     answers: Iterable[Answer], encoded: Callable[[Answer], TrainExample], max_length: int, stage: str = STAGE
-) -> tuple[list[TrainExample], list[Dropped]]:
+) -> Iterator[TrainExample | Dropped]:
     """Examples in the answers' order; one longer than `max_length` tokens is dropped, never cut silently."""
-    made: list[TrainExample] = []
-    dropped: list[Dropped] = []
     for answer in answers:
         example = encoded(answer)
         if len(example.token_ids) > max_length:
             detail = f"{len(example.token_ids)} tokens, max_length is {max_length}"
-            dropped.append(Dropped(answer.id, stage, "too long", answer.prompt, detail))
+            yield Dropped(answer.id, stage, "too long", answer.prompt, detail)
         else:
-            made.append(example)
-    return made, dropped
+            yield example
 
 
 def encode(answer: Answer, tokenizer: ChatTokenizer, marks: Reasoning | None = None) -> TrainExample:

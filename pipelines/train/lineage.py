@@ -6,21 +6,31 @@ do the others of that prompt.
 """
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from pipelines.core.records import Instruction
 
-Tasks = Mapping[str, Instruction]  # by id
+
+class Birth(NamedTuple):
+    """What is remembered of a task: not its text, as all tasks of a run are held at one time."""
+
+    parents: tuple[str, ...]
+    group: str
 
 
-def by_id(tasks: Iterable[Instruction]) -> Tasks:
+Births = Mapping[str, Birth]  # by the tasks' ids
+_OF_A_SEED = Birth((), "")
+
+
+def by_id(tasks: Iterable[Instruction]) -> Births:
     """The first of each id: a task that several stages hand on is the one that the first of them made."""
-    found: dict[str, Instruction] = {}
+    found: dict[str, Birth] = {}
     for task in tasks:
-        found.setdefault(task.id, task)
+        found.setdefault(task.id, Birth(task.parents, task.group) if task.parents else _OF_A_SEED)
     return found
 
 
-def of_task(id: str, tasks: Tasks) -> str:
+def of_task(id: str, tasks: Births) -> str:
     """The lineage of a task; its own id where nothing is known of it."""
     seen: set[str] = set()
     while (task := tasks.get(id)) is not None and len(task.parents) == 1 and id not in seen:

@@ -1,5 +1,7 @@
 """Part files: fixed shards, committed whole, summed up in any order."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from pipelines.core import parts
@@ -51,6 +53,44 @@ def test_a_summary_counts_rows_and_reasons_and_knows_no_layout(runs: Folder) -> 
     assert parts.summary(one, Answer)[1] != digest
 
 
+def test_a_summary_reads_footers_and_rows_only_where_these_tell_nothing(
+    runs: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = [dropped("x", "cut off"), dropped("y", "empty answer")]
+    parts.write_rows(runs, answers(1, 2, 3), Answer, lost)
+    before = runs.child("before")  # as parts were written that had neither
+    before.child("rows").write_records("part-000000.parquet", answers(1, 2, 3), Answer)
+    before.child("dropped").write_records("part-000000.parquet", lost, Dropped)
+    assert parts.summary(before, Answer) == parts.summary(runs, Answer)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("rows are read")
+
+    monkeypatch.setattr(Folder, "read_records", refuse)
+    assert parts.summary(runs, Answer)[::2] == (3, {"cut off": 1, "empty answer": 1})
+    with pytest.raises(AssertionError, match="rows are read"):
+        parts.summary(before, Answer)
+
+
+def test_rows_are_written_as_they_are_made(runs: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a stage holds one part of them; what was dropped lies beside the rows that it was made among."""
+    monkeypatch.setattr(parts, "PART_ROWS", 2)
+    written: list[int] = []
+
+    def made() -> Iterator[Answer | Dropped]:
+        for n in range(5):
+            written.append(len(runs.child("rows").files()))
+            yield answers(n)[0]
+            yield dropped(f"x{n}", "cut off")
+
+    parts.write_rows(runs, made(), Answer, [dropped("first", "too long")])
+    assert written == [0, 0, 1, 1, 2]
+    assert list(parts.rows_of(runs, Answer)) == answers(*range(5))
+    assert [row.id for row in parts.dropped_of(runs)] == ["first", *(f"x{n}" for n in range(5))]
+    lost = runs.child("dropped")
+    assert [row.id for row in lost.read_records("part-000001.parquet", Dropped)] == ["x1", "x2"]
+
+
 def test_a_retried_shard_takes_the_place_of_the_first(runs: Folder) -> None:
     shard = Shard(3, "", 0, 0)
     parts.write_shard(runs, shard, answers(1), Answer, [dropped("i2", "request failed")])
@@ -63,7 +103,8 @@ def test_facts_of_shards_are_summed_without_their_rows(runs: Folder) -> None:
     for number, tokens in enumerate((5, 7)):
         parts.write_shard(runs, Shard(number, "", 0, 0), answers(number), Answer, [], {"output_tokens": tokens})
     parts.write_shard(runs, Shard(2, "", 0, 0), [], Answer, [])
-    assert (parts.total(runs, "output_tokens"), parts.total(runs, "prompt_tokens")) == (12, 0)
+    found = parts.totals(runs)
+    assert (found["output_tokens"], found["prompt_tokens"]) == (12, 0)
     assert list(parts.rows_of(runs, Answer)) == answers(0, 1)
 
 

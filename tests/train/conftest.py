@@ -62,8 +62,10 @@ def answer() -> Callable[..., Answer]:
 @pytest.fixture(scope="session")
 def talk(tokenizer: ChatTokenizer, answer: Callable[..., Answer]) -> list[TrainExample]:
     """Seven short conversations as examples."""
-    kept, dropped = examples.make([answer(*turn) for turn in _TALK], partial(examples.encode, tokenizer=tokenizer), 256)
-    assert not dropped, dropped
+    answers = [answer(*turn) for turn in _TALK]
+    made = list(examples.make(answers, partial(examples.encode, tokenizer=tokenizer), 256))
+    kept = [row for row in made if isinstance(row, TrainExample)]
+    assert kept == made
     return kept
 
 

@@ -9,7 +9,7 @@ import pytest
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Reasoning
 from pipelines.core.parts import rows_of, write_rows
-from pipelines.core.records import Answer, Instruction, TrainExample
+from pipelines.core.records import Answer, Dropped, Instruction, TrainExample
 from pipelines.core.stage import StageRun
 from pipelines.core.storage import Folder
 from pipelines.train.examples import encode, encode_own, make, run
@@ -65,13 +65,15 @@ def test_what_is_too_long_is_dropped_with_its_reason_and_never_cut(
 ) -> None:
     short, long = answer(_PROMPT, _TEXT), answer(_PROMPT, _TEXT + " Or blue, or green.")
     bound = len(encode(short, tokenizer).token_ids)
-    kept, dropped = make([long, short], partial(encode, tokenizer=tokenizer), max_length=bound)
-    assert [e.answer_id for e in kept] == [short.id]
-    assert len(kept[0].token_ids) == bound
+    dropped, kept = make([long, short], partial(encode, tokenizer=tokenizer), max_length=bound)
+    assert isinstance(kept, TrainExample)
+    assert kept.answer_id == short.id
+    assert len(kept.token_ids) == bound
     size = len(encode(long, tokenizer).token_ids)
-    assert [(d.id, d.stage, d.reason) for d in dropped] == [(long.id, "examples", "too long")]
-    assert str(size) in dropped[0].detail
-    assert str(bound) in dropped[0].detail
+    assert isinstance(dropped, Dropped)
+    assert (dropped.id, dropped.stage, dropped.reason) == (long.id, "examples", "too long")
+    assert str(size) in dropped.detail
+    assert str(bound) in dropped.detail
 
 
 def test_thoughts_are_trained_on_as_the_beginning_of_the_answer(
