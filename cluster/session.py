@@ -161,7 +161,9 @@ def _quiet() -> None:
     """Engine and data logs go to files; the terminal belongs to progress."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")  # a checkpoint waits for the next, 2 s unless told
+    os.environ.setdefault(
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2"
+    )  # a checkpoint waits for the next, 2 s unless told
     os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # a start has enough to do
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

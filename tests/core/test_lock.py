@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import stores
+from disks import SmallDisk
 
 from pipelines.core import lock
 from pipelines.core.errors import UserError
@@ -175,6 +176,18 @@ def test_a_claim_that_was_cut_off_while_written_is_nobodys_and_runs_out(runs: Fo
     runs.child(lock.LOCKS).child(NAME).write_bytes("000000000001.json", b'{"token": "a')
     with held(runs, NAME, print) as mine:
         mine.confirm()
+
+
+def test_a_full_disk_loses_no_lock(disk: SmallDisk) -> None:
+    runs = Folder(str(disk.path))
+    with held(runs, NAME, print) as mine:
+        disk.leave(0)
+        with pytest.raises(UserError, match=r"No space left.*Make room"):
+            mine.confirm()
+        mine.check()
+        disk.leave(2**16)
+        mine.confirm()
+    assert claim(runs).released
 
 
 @pytest.mark.parametrize("trouble", ["503", "lost", "cut"])

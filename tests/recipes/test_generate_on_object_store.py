@@ -3,60 +3,24 @@
 The artefacts are those of a run on a disk.
 """
 
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import stores
+from small_run import PROMPTS, MakeFaculty, Run, small_recipe
 
-from pipelines.core import objects, parts, runner
+from pipelines.core import objects, runner
 from pipelines.core.errors import Unreachable
 from pipelines.core.progress import Progress
-from pipelines.core.recipe import Generate, recipe_of
-from pipelines.core.records import Answer
+from pipelines.core.recipe import Generate
 from pipelines.core.storage import Folder
-from pipelines.recipes import generate
 from pipelines.runs import reporting, shelf
-
-if TYPE_CHECKING:
-    from tests.conftest import FakeFaculty
-
-MakeFaculty = Callable[..., "FakeFaculty"]
-PROMPTS = [f"Explain thing number {n} to a child." for n in range(40)]  # two shards
 
 
 @pytest.fixture
 def recipe(tmp_path: Path, recipe_data: dict[str, Any]) -> Generate:
-    file = tmp_path / "prompts.jsonl"
-    file.write_text("".join(json.dumps({"instruction": text}) + "\n" for text in [*PROMPTS, ""]))
-    read = recipe_of({
-        "name": "small", "method": "generate", "teachers": recipe_data["teachers"],
-        "seeds": {"tasks": str(file)}, "instructions": {"kind": "given"},
-        "answers": {"teacher": "main", "sampling": {"max_tokens": 24}},
-    })  # fmt: skip
-    assert isinstance(read, Generate)
-    return read
-
-
-class Run:
-    """One recipe's run in one runs folder."""
-
-    def __init__(self, recipe: Generate, runs: Folder) -> None:
-        self.recipe, self.runs = recipe, runs
-
-    def go(self, faculty: "FakeFaculty", quiet: Progress) -> None:
-        self.stages = generate.stages(self.recipe, faculty)
-        self.folder = self.runs.child(runner.run_name(self.recipe.name, self.stages))
-        self.finished = runner.run(self.stages, self.runs, self.folder, quiet)
-
-    def digests(self) -> dict[str, str]:
-        return {each.stage.folder_name: each.done.manifest["digest"] for each in self.finished}
-
-    def answers(self) -> list[Answer]:
-        folder = next(each.done.folder for each in self.finished if each.stage.name == "answers")
-        return sorted(parts.rows_of(folder, Answer), key=lambda answer: answer.id)
+    return small_recipe(tmp_path, recipe_data["teachers"])
 
 
 def test_a_killed_run_goes_on_and_makes_what_a_run_on_a_disk_makes(
