@@ -66,11 +66,11 @@ def run(stages: Sequence[Stage], runs: Folder, run_folder: Folder, progress: Pro
     """Run what is not done, in order. Whatever ends it early, the next call goes on from there."""
     done: dict[str, Done] = {}
     finished: list[Finished] = []
-    started = time.time()
+    started, began = time.time(), time.monotonic()
 
     def status(state: str, **more: Any) -> None:
         keys = [s.folder_name for s in stages]
-        timing = {"started": started, "seconds": round(time.time() - started, 1)}
+        timing = {"started": started, "seconds": round(time.monotonic() - began, 1)}
         run_folder.write_json(STATUS_FILE, {"status": state, "stages": keys, **timing, **more})
 
     status("running")

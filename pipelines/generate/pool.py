@@ -48,7 +48,7 @@ def run_on_pool(
 
     _set_up_ray_data(ray.data.DataContext.get_current())
     quiet_logs()
-    began = time.time()
+    began = time.monotonic()
     items = [asdict(shard) for shard in run.shards]
     with warnings.catch_warnings():
         # Ray Data deprecates unnamed remote arguments, and has no named one for max_concurrency yet.
@@ -65,17 +65,17 @@ def run_on_pool(
             max_concurrency=SHARDS_AT_ONCE,
             **resources,
         )
-    ready_at = None
+    start_up = None
     try:
         for row in shards.iter_rows():
-            if ready_at is None:
-                ready_at = row["ready_at"]
-                progress.ready(time.time() - ready_at)
+            if start_up is None:
+                start_up = time.monotonic() - began - row["ready_s"]
+                progress.ready(row["ready_s"])
             progress.advance(row["rows"], row["tokens"])
     except RayActorError as error:
         why = str(error).strip().rsplit("\n", 1)[-1]  # above it stands the actor's traceback
         raise RuntimeError(f"the pool of teacher {run.teacher.name!r} gave up: {why}") from error
-    return (ready_at or time.time()) - began
+    return time.monotonic() - began if start_up is None else start_up
 
 
 def _set_up_ray_data(context: Any) -> None:
@@ -100,7 +100,7 @@ class PoolActor:
         self._note_time = keep(clock, run.engines(), life=uuid.uuid4().hex)
         asked = Clocked(teacher, clock)
         self._worker: ShardWorker[Any] = ShardWorker(run, asked, Caution(run.journal(), attempt, lives).ask)
-        self._ready_at = time.time()
+        self._ready = time.monotonic()
 
     async def __call__(self, batch: dict[str, Any]) -> AsyncIterator[dict[str, list[Any]]]:
         shard = Shard(int(batch["number"][0]), str(batch["part"][0]), int(batch["start"][0]), int(batch["stop"][0]))
@@ -109,7 +109,8 @@ class PoolActor:
         except TeacherGone as error:
             _end_process(str(error))
         self._note_time()
-        yield {name: [value] for name, value in {**asdict(done), "ready_at": self._ready_at}.items()}
+        ready_s = time.monotonic() - self._ready  # and not a time: the driver has another clock
+        yield {name: [value] for name, value in {**asdict(done), "ready_s": ready_s}.items()}
 
 
 @contextmanager

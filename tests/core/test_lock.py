@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import stores
+from clocks import clock
 from disks import SmallDisk
 
 from pipelines.core import lock
@@ -159,6 +160,27 @@ def test_a_holder_on_another_machine_that_falls_silent_is_taken_over_and_finds_o
     assert said[-1].endswith("silent for 1 s")
     assert claim(any_runs).fence == 2
     assert claim(any_runs).released
+
+
+@pytest.mark.parametrize("hours", [-7, 7])
+def test_clocks_that_differ_rob_nobody_and_let_nobody_wait(
+    any_runs: Folder, quick: None, elsewhere: Callable[[], None], hours: int
+) -> None:
+    with clock(hours), held(any_runs, NAME, print) as mine:
+        elsewhere()
+        with (
+            clock(-2 * hours),
+            pytest.raises(UserError, match="another driver is at work"),
+            held(any_runs, NAME, print),
+        ):
+            pass
+        mine._over.set()  # its machine hangs
+        began = time.monotonic()
+        with clock(-2 * hours), held(any_runs, NAME, print) as new:
+            assert lock.LEASE_S <= time.monotonic() - began < 3 * lock.LEASE_S
+            assert (mine.fence, new.fence) == (1, 2)
+            with pytest.raises(Lost):
+                mine.confirm()
 
 
 def test_a_slow_driver_cannot_take_what_has_moved_on(runs: Folder) -> None:

@@ -3,7 +3,6 @@
 Knows which processes do what, by the names that Ray gives them. Does not know what must hold afterwards.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
