@@ -15,10 +15,10 @@ def recipe(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("recipe")
     rows = [{"instruction": f"Sell item {n}.", "output": f"It is sold for {n} coins."} for n in range(ROWS)]
     (home / "shop.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    pool = {"min": 2, "max": 2}
+    teacher = {"kind": "fake", "model": str(tiny_llama), "latency_s": LATENCY_S, "pool": {"min": 2, "max": 2}}
     data = {
         "name": "faults", "method": "tune",
-        "teachers": {"main": {"kind": "fake", "model": str(tiny_llama), "latency_s": LATENCY_S, "pool": pool, "bulk_from": 0}},
+        "teachers": {"main": {**teacher, "bulk_from": 0}},
         "data": {"sources": {"shop": {"path": str(home / "shop.jsonl")}}, "held_out": 8},
         "student": {
             "init": {"kind": "model", "model": str(tiny_llama)},

@@ -3,6 +3,8 @@
 The artefacts are those of a run on a disk.
 """
 
+import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,34 @@ def test_a_network_that_fails_costs_time_and_nothing_else(
         stored.go(faculty, quiet)
         assert (stored.digests(), stored.answers()) == (local.digests(), local.answers())
         assert len(faculty.asked) == len(PROMPTS)
+
+
+def test_a_store_that_fails_and_stalls_at_random_costs_time_and_nothing_else(
+    recipe: Generate, make_faculty: MakeFaculty, runs: Folder, object_store: int, tmp_path: Path, quiet: Progress,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Also where a driver dies in the middle of it."""
+    local = Run(recipe, runs)
+    local.go(make_faculty(), quiet)
+    monkeypatch.setattr(objects, "SILENCE_S", 0.3)
+    chance, met = random.Random(8), Counter[str]()
+
+    def trouble(_: int, __: str) -> stores.Trouble | None:
+        drawn: stores.Trouble | None = (
+            chance.choice(("503", "lost", "cut", "stall")) if chance.random() < 0.15 else None
+        )
+        met[str(drawn)] += 1
+        return drawn
+
+    with stores.Flaky(object_store, trouble) as network:
+        stored = Run(recipe, Folder(stores.uri(network.port, tmp_path.name)))
+        dying, again = make_faculty(dies_after=21), make_faculty()
+        with pytest.raises(ConnectionError):
+            stored.go(dying, quiet)
+        stored.go(again, quiet)
+        assert (stored.digests(), stored.answers()) == (local.digests(), local.answers())
+    assert len(dying.asked) + len(again.asked) == len(PROMPTS), "what was answered is not asked again"
+    assert min(met[each] for each in ("503", "lost", "cut", "stall")) >= 2, met
 
 
 def test_a_network_that_goes_ends_the_run_in_words_and_the_next_goes_on(
