@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from nodes import Nodes
 
 S = TypeVar("S")
-LONGEST_WAIT_S = 400.0
+LONGEST_WAIT_S = 900.0
 COMPARED = ("key", "rows", "digest", "dropped")  # of a manifest
 
 

@@ -8,7 +8,7 @@ from drill import Drill
 from faults import FAULTS, Fault
 from nodes import Nodes, cluster
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(3600)]
 
 
 @pytest.fixture(scope="module")
