@@ -332,10 +332,10 @@ def runs(tmp_path: Path) -> Folder:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[disks.SmallDisk]:
-    """A disk of 2 MiB, for tests that fill it."""
+    """A small disk, for tests that fill it."""
     (tmp_path / "disk").mkdir()
     try:
-        with disks.small_disk(tmp_path / "disk", 2**21) as mounted:
+        with disks.small_disk(tmp_path / "disk", 2**26) as mounted:
             yield mounted
     except disks.NotAllowed as error:
         pytest.skip(f"no disk can be mounted here: {error}")

@@ -17,6 +17,9 @@ from pipelines.core.errors import UserError
 
 TEMPORARY = "_tmp-"
 FULL = (errno.ENOSPC, errno.EDQUOT)
+MAKE_ROOM = (
+    "Make room (`tutelage rm RUN` frees what no other run uses), and run the same command again: what is done is kept"
+)
 
 
 class Disk:
@@ -121,6 +124,5 @@ class Disk:
         free = shutil.disk_usage(there).free
         return (
             f"cannot write the {size:,} bytes of {self.path / name}: {error.strerror} ({free:,} bytes are free there). "
-            "Make room (`tutelage rm RUN` frees what no other run uses), and run the same command again: what is done "
-            "is kept"
+            + MAKE_ROOM
         )

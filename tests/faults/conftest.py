@@ -2,11 +2,22 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 ROWS, LATENCY_S = 192, 0.5
+COLUMNS = ("fault", "seconds", "wasted", "steps made twice")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What tests noted under the names of the columns, as a Markdown table."""
+    noted = [dict(r.user_properties) for r in terminalreporter.getreports("passed") if r.when == "call"]
+    if rows := [row for row in noted if COLUMNS[0] in row]:
+        terminalreporter.section("what each fault cost")
+        for line in (COLUMNS, ["---"] * len(COLUMNS), *([row[name] for name in COLUMNS] for row in rows)):
+            terminalreporter.write_line(f"| {' | '.join(map(str, line))} |")
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +36,7 @@ def recipe(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "signals": "main",
             "train": {
                 "losses": {"answer": 1.0, "kd": 0.5}, "top_k": 4, "precision": "fp32", "zero_stage": 0,
-                "examples_per_step": 4, "max_length": 128, "checkpoint_every": 20, "epochs": 2,
+                "examples_per_step": 4, "max_length": 128, "checkpoint_every": 10, "epochs": 4,
             },
         },
     }  # fmt: skip

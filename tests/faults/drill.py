@@ -25,6 +25,7 @@ class Drill:
 
     recipe: Path
     runs: Path
+    log: Path
     nodes: Nodes
     settings: tuple[str, ...] = ()
     began: float = field(default_factory=time.monotonic)
@@ -35,7 +36,7 @@ class Drill:
     def start(self) -> None:
         command = [sys.executable, "-m", "pipelines.cli", "run", str(self.recipe), "--runs", str(self.runs)]
         settings = [word for setting in self.settings for word in ("--set", setting)]
-        with self._log.open("ab") as out:
+        with self.log.open("ab") as out:
             self.driver = subprocess.Popen(
                 [*command, *settings, "--address", self.nodes.address],
                 env=self.nodes.environment, stdout=out, stderr=out,
@@ -51,14 +52,14 @@ class Drill:
         """What is there to be seen, as soon as there is something. The driver must get there."""
         deadline = time.monotonic() + LONGEST_WAIT_S
         while not (found := seen()):
-            assert self.driver.poll() is None, f"ended before it could be disturbed:\n{self._words()}"
-            assert time.monotonic() < deadline, f"never got there:\n{self._words()}"
+            assert self.driver.poll() is None, f"ended before it could be disturbed:\n{self.words()}"
+            assert time.monotonic() < deadline, f"never got there:\n{self.words()}"
             time.sleep(0.02)
         return found
 
-    def finish(self) -> float:
-        """The seconds that all drivers took."""
-        assert self.driver.wait(timeout=LONGEST_WAIT_S) == 0, self._words()
+    def finish(self, code: int = 0) -> float:
+        """Wait for the end; the seconds since the beginning."""
+        assert self.driver.wait(timeout=LONGEST_WAIT_S) == code, self.words()
         return time.monotonic() - self.began
 
     def files(self, pattern: str) -> list[Path]:
@@ -75,9 +76,6 @@ class Drill:
         """The steps that training made, in the order in which it made them."""
         return [json.loads(line)["step"] for curve in self.files("student-*/curve.jsonl") for line in curve.open()]
 
-    @property
-    def _log(self) -> Path:
-        return self.runs.with_suffix(".log")
-
-    def _words(self) -> str:
-        return self._log.read_text()[-3000:]
+    def words(self) -> str:
+        """The last that the drivers said."""
+        return self.log.read_text()[-3000:]

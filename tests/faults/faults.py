@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from drill import Drill
 
 ACTOR, TRAINER = "PoolActor", "RayTrainWorker"
-STEPS_BEFORE = 12  # of training, when something happens in its middle
+STEPS_BEFORE = 30  # of training, when something happens in its middle
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Fault:
     settings: tuple[str, ...] = ()
 
 
-def teachers_answer(drill: Drill) -> bool:
-    """Some of it is committed, and not all."""
-    return bool(drill.files("signals-*/*.parquet") and drill.nodes.workers(ACTOR))
+def teacher_answers(drill: Drill) -> bool:
+    """Some of it is kept, and not all."""
+    return bool(drill.files("signals-*/*.parquet"))
 
 
 def is_training(drill: Drill) -> bool:
@@ -40,40 +40,33 @@ def kill(title: str) -> Callable[[Drill], None]:
 
 
 def lose_node_of(title: str) -> Callable[[Drill], None]:
-    def strike(drill: Drill) -> None:
-        nodes = drill.nodes
-        nodes.lose(nodes.node_of(nodes.workers(title)[0]))
-
-    return strike
+    return lambda drill: drill.nodes.lose(drill.nodes.node_of(drill.nodes.workers(title)[0]))
 
 
 def take_node_of(title: str) -> Callable[[Drill], None]:
-    """With a notice, and no sooner than it has been answered with a checkpoint."""
+    """With a notice; and as soon as it has been answered with a checkpoint, which Ray Train lists when it is whole."""
 
     def strike(drill: Drill) -> None:
-        nodes = drill.nodes
-        node = nodes.node_of(nodes.workers(title)[0])
-        nodes.notice(node)
+        node = drill.nodes.node_of(drill.nodes.workers(title)[0])
+        drill.nodes.notice(node)
         drill.until(
-            lambda: (
-                drill.files("student-*/train-*/**/.metadata.json") or drill.files("student-*/train-*/checkpoint_*/*")
-            )
+            lambda: any("checkpoint_" in f.read_text() for f in drill.files("student-*/train-*/*snapshot.json"))
         )
-        nodes.lose(node)
+        drill.nodes.lose(node)
 
     return strike
 
 
-FAULTS = [
-    Fault("pool's actor killed", teachers_answer, kill(ACTOR)),
-    Fault("pool's node lost", teachers_answer, lose_node_of(ACTOR)),
-    Fault("driver killed while teachers answer", teachers_answer, Drill.kill_driver),
-    Fault("driver killed between stages", is_done("soft_targets"), Drill.kill_driver),
-    Fault("driver killed in training", is_training, Drill.kill_driver),
-    Fault("training's worker killed", is_training, kill(TRAINER)),
-    Fault("training's node lost", is_training, lose_node_of(TRAINER)),
+FAULTS = (
+    Fault("an actor of the pool is killed", teacher_answers, kill(ACTOR)),
+    Fault("a node of the pool is lost", teacher_answers, lose_node_of(ACTOR)),
+    Fault("the driver is killed while a teacher answers", teacher_answers, Drill.kill_driver),
+    Fault("the driver is killed between two stages", is_done("soft_targets"), Drill.kill_driver),
+    Fault("the driver is killed in training", is_training, Drill.kill_driver),
+    Fault("the training's worker is killed", is_training, kill(TRAINER)),
+    Fault("the training's node is lost", is_training, lose_node_of(TRAINER)),
     Fault(
-        "training's node taken away with a notice", is_training, take_node_of(TRAINER),
-        ("student.train.checkpoint_every=1000",),
+        "the training's node is taken away with a notice", is_training, take_node_of(TRAINER),
+        settings=("student.train.checkpoint_every=1000",),
     ),
-]  # fmt: skip
+)  # fmt: skip

@@ -1,11 +1,13 @@
 """Whatever is killed, lost or taken away in the middle of a run: its artefacts are those of the undisturbed one."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from disks import SmallDisk
 from drill import Drill
-from faults import FAULTS, Fault
+from faults import FAULTS, STEPS_BEFORE, Fault, is_training
 from nodes import Nodes, cluster
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(3600)]
@@ -20,7 +22,8 @@ def nodes() -> Iterator[Nodes]:
 @pytest.fixture(scope="module")
 def calm(recipe: Path, nodes: Nodes, tmp_path_factory: pytest.TempPathFactory) -> tuple[Drill, float]:
     """The undisturbed run, and the seconds it took."""
-    drill = Drill(recipe, tmp_path_factory.mktemp("calm") / "runs", nodes)
+    home = tmp_path_factory.mktemp("calm")
+    drill = Drill(recipe, home / "runs", home / "log", nodes)
     return drill, drill.finish()
 
 
@@ -30,10 +33,29 @@ def test_a_fault_costs_time_and_nothing_else(
     record_property: Callable[[str, object], None],
 ) -> None:  # fmt: skip
     undisturbed, usual_s = calm
-    drill = Drill(recipe, tmp_path / "runs", nodes, fault.settings)
+    drill = Drill(recipe, tmp_path / "runs", tmp_path / "log", nodes, fault.settings)
     drill.until(lambda: fault.comes(drill))
+    assert not nodes.workers("ray::Board"), "what the driver cannot do without is not on a node that can be lost"
     fault.strike(drill)
     took_s = drill.finish()
     assert drill.artefacts() == undisturbed.artefacts()
-    steps = drill.steps()
-    print(fault.name, "wasted", took_s - usual_s, "usual", usual_s, "steps twice", len(steps) - len(set(steps)))
+    twice = len(drill.steps()) - len(set(drill.steps()))
+    assert twice < STEPS_BEFORE, "training went on from a checkpoint"
+    record_property("fault", fault.name)
+    record_property("seconds", f"{took_s:.0f}")
+    record_property("wasted", f"{took_s - usual_s:.0f}")
+    record_property("steps made twice", twice)
+
+
+def test_a_disk_that_is_full_in_training_is_told_and_with_room_it_goes_on(
+    calm: tuple[Drill, float], recipe: Path, nodes: Nodes, disk: SmallDisk, tmp_path: Path
+) -> None:
+    drill = Drill(recipe, disk.path / "runs", tmp_path / "log", nodes)
+    drill.until(lambda: is_training(drill))
+    disk.leave(0)
+    drill.finish(code=2)
+    assert re.search(r"error: training could not write .*: No space left .*Make room", drill.words())
+    disk.leave(2**25)
+    drill.start()
+    drill.finish()
+    assert drill.artefacts() == calm[0].artefacts()
