@@ -36,7 +36,7 @@ def recipe(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "signals": "main",
             "train": {
                 "losses": {"answer": 1.0, "kd": 0.5}, "top_k": 4, "precision": "fp32", "zero_stage": 0,
-                "examples_per_step": 4, "max_length": 128, "checkpoint_every": 10, "epochs": 4,
+                "examples_per_step": 4, "max_length": 128, "checkpoint_every": 10, "epochs": 2,
             },
         },
     }  # fmt: skip

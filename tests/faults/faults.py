@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from drill import Drill
 
 ACTOR, TRAINER = "PoolActor", "RayTrainWorker"
-STEPS_BEFORE = 30  # of training, when something happens in its middle
+STEPS_BEFORE = 20  # of training, when something happens in its middle
 
 
 @dataclass(frozen=True)
