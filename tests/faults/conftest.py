@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-ROWS, LATENCY_S = 192, 0.5
+ROWS, LATENCY_S = 800, 1.0  # several times what two actors ask at once
 COLUMNS = ("fault", "seconds", "wasted", "steps made twice")
 
 
@@ -36,7 +36,7 @@ def recipe(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "signals": "main",
             "train": {
                 "losses": {"answer": 1.0, "kd": 0.5}, "top_k": 4, "precision": "fp32", "zero_stage": 0,
-                "examples_per_step": 4, "max_length": 128, "checkpoint_every": 10, "epochs": 2,
+                "examples_per_step": 8, "max_length": 128, "checkpoint_every": 10,
             },
         },
     }  # fmt: skip

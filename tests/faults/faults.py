@@ -17,6 +17,7 @@ class Fault:
     """One thing that goes wrong, once."""
 
     name: str
+    stage: str  # must not be done yet
     comes: Callable[[Drill], bool]
     strike: Callable[[Drill], None]
     settings: tuple[str, ...] = ()
@@ -58,15 +59,15 @@ def take_node_of(title: str) -> Callable[[Drill], None]:
 
 
 FAULTS = (
-    Fault("an actor of the pool is killed", teacher_answers, kill(ACTOR)),
-    Fault("a node of the pool is lost", teacher_answers, lose_node_of(ACTOR)),
-    Fault("the driver is killed while a teacher answers", teacher_answers, Drill.kill_driver),
-    Fault("the driver is killed between two stages", is_done("soft_targets"), Drill.kill_driver),
-    Fault("the driver is killed in training", is_training, Drill.kill_driver),
-    Fault("the training's worker is killed", is_training, kill(TRAINER)),
-    Fault("the training's node is lost", is_training, lose_node_of(TRAINER)),
+    Fault("an actor of the pool is killed", "soft_targets_main", teacher_answers, kill(ACTOR)),
+    Fault("a node of the pool is lost", "soft_targets_main", teacher_answers, lose_node_of(ACTOR)),
+    Fault("the driver is killed while a teacher answers", "soft_targets_main", teacher_answers, Drill.kill_driver),
+    Fault("the driver is killed between two stages", "student", is_done("soft_targets_main"), Drill.kill_driver),
+    Fault("the driver is killed in training", "student", is_training, Drill.kill_driver),
+    Fault("the training's worker is killed", "student", is_training, kill(TRAINER)),
+    Fault("the training's node is lost", "student", is_training, lose_node_of(TRAINER)),
     Fault(
-        "the training's node is taken away with a notice", is_training, take_node_of(TRAINER),
+        "the training's node is taken away with a notice", "student", is_training, take_node_of(TRAINER),
         settings=("student.train.checkpoint_every=1000",),
     ),
 )  # fmt: skip

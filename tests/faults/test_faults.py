@@ -35,6 +35,7 @@ def test_a_fault_costs_time_and_nothing_else(
     undisturbed, usual_s = calm
     drill = Drill(recipe, tmp_path / "runs", tmp_path / "log", nodes, fault.settings)
     drill.until(lambda: fault.comes(drill))
+    assert fault.stage not in drill.manifests(), "it comes too late"
     assert not nodes.workers("ray::Board"), "what the driver cannot do without is not on a node that can be lost"
     fault.strike(drill)
     took_s = drill.finish()
