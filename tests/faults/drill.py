@@ -21,7 +21,7 @@ COMPARED = ("key", "rows", "digest", "dropped")  # of a manifest
 
 @dataclass
 class Drill:
-    """One runs folder and the drivers that fill it, one after another."""
+    """One runs folder and the drivers that fill it, one after another. A context manager: no driver outlives it."""
 
     recipe: Path
     runs: Path
@@ -30,8 +30,13 @@ class Drill:
     settings: tuple[str, ...] = ()
     began: float = field(default_factory=time.monotonic)
 
-    def __post_init__(self) -> None:
+    def __enter__(self) -> "Drill":
         self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.driver.kill()
+        self.driver.wait()
 
     def start(self) -> None:
         command = [sys.executable, "-m", "pipelines.cli", "run", str(self.recipe), "--runs", str(self.runs)]

@@ -86,7 +86,12 @@ def _title(process: psutil.Process) -> str:
 def cluster(nodes: int) -> Iterator[Nodes]:
     """A head and so many nodes, for as long as this lasts."""
     with tempfile.TemporaryDirectory(prefix="ray-") as apart:  # Ray's sockets want a short path
-        environment = {**os.environ, "RAY_TMPDIR": apart, "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.2"}
+        environment = {
+            **os.environ,
+            "RAY_TMPDIR": apart,
+            "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.2",
+            "OMP_WAIT_POLICY": "PASSIVE",  # there is more to do here than cores to do it
+        }
         process = subprocess.Popen(
             [sys.executable, __file__], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

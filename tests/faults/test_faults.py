@@ -23,8 +23,8 @@ def nodes() -> Iterator[Nodes]:
 def calm(recipe: Path, nodes: Nodes, tmp_path_factory: pytest.TempPathFactory) -> tuple[Drill, float]:
     """The undisturbed run, and the seconds it took."""
     home = tmp_path_factory.mktemp("calm")
-    drill = Drill(recipe, home / "runs", home / "log", nodes)
-    return drill, drill.finish()
+    with Drill(recipe, home / "runs", home / "log", nodes) as drill:
+        return drill, drill.finish()
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
@@ -33,12 +33,12 @@ def test_a_fault_costs_time_and_nothing_else(
     record_property: Callable[[str, object], None],
 ) -> None:  # fmt: skip
     undisturbed, usual_s = calm
-    drill = Drill(recipe, tmp_path / "runs", tmp_path / "log", nodes, fault.settings)
-    drill.until(lambda: fault.comes(drill))
-    assert fault.stage not in drill.manifests(), "it comes too late"
-    assert not nodes.workers("ray::Board"), "what the driver cannot do without is not on a node that can be lost"
-    fault.strike(drill)
-    took_s = drill.finish()
+    with Drill(recipe, tmp_path / "runs", tmp_path / "log", nodes, fault.settings) as drill:
+        drill.until(lambda: fault.comes(drill))
+        assert fault.stage not in drill.manifests(), "it comes too late"
+        assert not nodes.workers("ray::Board"), "what the driver cannot do without is not on a node that can be lost"
+        fault.strike(drill)
+        took_s = drill.finish()
     assert drill.artefacts() == undisturbed.artefacts()
     twice = len(drill.steps()) - len(set(drill.steps()))
     assert twice < STEPS_BEFORE, "training went on from a checkpoint"
@@ -51,12 +51,12 @@ def test_a_fault_costs_time_and_nothing_else(
 def test_a_disk_that_is_full_in_training_is_told_and_with_room_it_goes_on(
     calm: tuple[Drill, float], recipe: Path, nodes: Nodes, disk: SmallDisk, tmp_path: Path
 ) -> None:
-    drill = Drill(recipe, disk.path / "runs", tmp_path / "log", nodes)
-    drill.until(lambda: is_training(drill))
-    disk.leave(0)
-    drill.finish(code=2)
-    assert re.search(r"error: training could not write .*: No space left .*Make room", drill.words())
-    disk.leave(2**25)
-    drill.start()
-    drill.finish()
+    with Drill(recipe, disk.path / "runs", tmp_path / "log", nodes) as drill:
+        drill.until(lambda: is_training(drill))
+        disk.leave(0)
+        drill.finish(code=2)
+        assert re.search(r"error: training could not write .*: No space left .*Make room", drill.words())
+        disk.leave(2**25)
+        drill.start()
+        drill.finish()
     assert drill.artefacts() == calm[0].artefacts()
