@@ -38,8 +38,11 @@ class Watch:
 
     def __init__(self, on_message: Callable[[Any], None], every_s: float = 0.5) -> None:
         import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        self.board = ray.remote(num_cpus=0)(Board).remote()
+        # Ray would put it on any node, and with that node the workers on all others would lose it.
+        beside_driver = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self.board = ray.remote(num_cpus=0, scheduling_strategy=beside_driver)(Board).remote()
         self._on_message, self._every = on_message, every_s
         self._over = threading.Event()
         self._error: BaseException | None = None

@@ -264,7 +264,9 @@ def _retry_after(response: httpx2.Response) -> float:
     told = response.headers.get("retry-after", "").strip()
     if re.fullmatch(r"\d+(\.\d+)?", told):
         return float(told)
+    said = response.headers.get("date", "")  # by the server's clock, which need not be this machine's
     try:
-        return (parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds()
+        now = parsedate_to_datetime(said) if said else datetime.now(UTC)
+        return (parsedate_to_datetime(told) - now).total_seconds()
     except (TypeError, ValueError):
         return 0.0

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import disks
 import pytest
 import stores
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -327,6 +328,17 @@ def make_faculty(tiny_model_folder: Path) -> Callable[..., FakeFaculty]:
 @pytest.fixture
 def runs(tmp_path: Path) -> Folder:
     return Folder(str(tmp_path / "runs"))
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[disks.SmallDisk]:
+    """A small disk, for tests that fill it."""
+    (tmp_path / "disk").mkdir()
+    try:
+        with disks.small_disk(tmp_path / "disk", 2**26) as mounted:
+            yield mounted
+    except disks.NotAllowed as error:
+        pytest.skip(f"no disk can be mounted here: {error}")
 
 
 @pytest.fixture(scope="session")

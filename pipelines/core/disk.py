@@ -1,8 +1,10 @@
 """A folder on this machine's disk, or on one that is mounted here.
 
-Knows how a file is written whole or not at all. Does not know what is in files, nor which names are allowed.
+Knows how a file is written whole or not at all, and what to say of a disk that is full. Does not know what is in files,
+nor which names are allowed.
 """
 
+import errno
 import os
 import shutil
 import uuid
@@ -14,6 +16,10 @@ from typing import BinaryIO
 from pipelines.core.errors import UserError
 
 TEMPORARY = "_tmp-"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+MAKE_ROOM = (
+    "Make room (`tutelage rm RUN` frees what no other run uses), and run the same command again: what is done is kept"
+)
 
 
 class Disk:
@@ -44,10 +50,8 @@ class Disk:
         shutil.copy(self.path / path, target)
 
     def upload(self, source: Path, path: str) -> None:
-        (self.path / path).parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path / f"{TEMPORARY}{uuid.uuid4().hex}"
-        shutil.copy(source, temporary)
-        os.replace(temporary, self.path / path)
+        with self._whole(path, source.stat().st_size) as temporary:
+            shutil.copy(source, temporary)
 
     def open(self, name: str) -> BinaryIO:
         return (self.path / name).open("rb")
@@ -56,30 +60,26 @@ class Disk:
         return (self.path / name).read_bytes()
 
     def write(self, name: str, data: bytes) -> None:
-        """The whole file or none: a temporary one that takes its name."""
-        with self._in_words(name):
-            self.path.mkdir(parents=True, exist_ok=True)
-            temporary = self.path / f"{TEMPORARY}{uuid.uuid4().hex}"
-            try:
-                with temporary.open("wb") as handle:
-                    handle.write(data)
-                    handle.flush()
-                    os.fsync(handle.fileno())
-                os.replace(temporary, self.path / name)
-            except BaseException:
-                with suppress(OSError):
-                    temporary.unlink()
-                raise
+        """The whole file or none."""
+        with self._whole(name, len(data)) as temporary, temporary.open("wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
 
     def create(self, name: str, data: bytes) -> bool:
         """Write a small file that must not be there; False where it is. Of several who try, one succeeds."""
-        with self._in_words(name):
+        with self._in_words(name, len(data)):
             self.path.mkdir(parents=True, exist_ok=True)
             try:
-                with (self.path / name).open("xb") as handle:
-                    handle.write(data)
+                handle = (self.path / name).open("xb")
             except FileExistsError:
                 return False
+            try:
+                with handle:
+                    handle.write(data)
+            except BaseException:
+                self.remove(name)  # half of it would stand there for ever
+                raise
         return True
 
     def remove(self, name: str) -> None:
@@ -97,8 +97,32 @@ class Disk:
                     yield path.relative_to(self.path).as_posix(), path.stat()
 
     @contextmanager
-    def _in_words(self, name: str) -> Iterator[None]:
+    def _whole(self, name: str, size: int) -> Iterator[Path]:
+        """A temporary file, which takes its name in the end, or leaves nothing."""
+        with self._in_words(name, size):
+            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+            temporary = self.path / f"{TEMPORARY}{uuid.uuid4().hex}"
+            try:
+                yield temporary
+                os.replace(temporary, self.path / name)
+            except BaseException:
+                with suppress(OSError):
+                    temporary.unlink()
+                raise
+
+    @contextmanager
+    def _in_words(self, name: str, size: int) -> Iterator[None]:
         try:
             yield
         except OSError as error:
+            if error.errno in FULL:
+                raise UserError(self._is_full(name, size, error)) from error
             raise UserError(f"cannot write {self.path / name}: {error.strerror}") from error
+
+    def _is_full(self, name: str, size: int, error: OSError) -> str:
+        there = next(folder for folder in (self.path, *self.path.parents) if folder.is_dir())
+        free = shutil.disk_usage(there).free
+        return (
+            f"cannot write the {size:,} bytes of {self.path / name}: {error.strerror} ({free:,} bytes are free there). "
+            + MAKE_ROOM
+        )

@@ -7,11 +7,12 @@ A run's folder is `<runs>/run-<recipe>-<key>/`: recipe.yaml, run.json (stages an
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipelines.core import lock, manifest
-from pipelines.core.errors import BudgetReached, UserError
+from pipelines.core.errors import BudgetReached, Unreachable, UserError
 from pipelines.core.hashing import key_of
 from pipelines.core.progress import Progress
 from pipelines.core.stage import Done, Stage, StageRun
@@ -65,11 +66,11 @@ def run(stages: Sequence[Stage], runs: Folder, run_folder: Folder, progress: Pro
     """Run what is not done, in order. Whatever ends it early, the next call goes on from there."""
     done: dict[str, Done] = {}
     finished: list[Finished] = []
-    started = time.time()
+    started, began = time.time(), time.monotonic()
 
     def status(state: str, **more: Any) -> None:
         keys = [s.folder_name for s in stages]
-        timing = {"started": started, "seconds": round(time.time() - started, 1)}
+        timing = {"started": started, "seconds": round(time.monotonic() - began, 1)}
         run_folder.write_json(STATUS_FILE, {"status": state, "stages": keys, **timing, **more})
 
     status("running")
@@ -83,7 +84,8 @@ def run(stages: Sequence[Stage], runs: Folder, run_folder: Folder, progress: Pro
             status("stopped", at=stage.name)
             raise
         except (Exception, KeyboardInterrupt) as error:
-            status("failed", at=stage.name, error=f"{type(error).__name__}: {error}"[:2000])
+            with suppress(UserError, Unreachable):  # what ended the run may also be what it cannot be noted on
+                status("failed", at=stage.name, error=f"{type(error).__name__}: {error}"[:2000])
             raise
         finished.append(Finished(stage, done[stage.key], cached))
     status("done")

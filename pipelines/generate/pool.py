@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 from cluster.session import quiet_logs
 from pipelines.core.config import Pool
+from pipelines.core.errors import Unreachable, UserError
 from pipelines.core.parts import Shard
 from pipelines.core.progress import Progress
 from pipelines.generate.caution import Caution
@@ -28,9 +29,10 @@ from pipelines.generate.engine_time import Clock, Clocked, keep
 from pipelines.generate.journal import Lives
 from pipelines.generate.patience import Patient
 from pipelines.generate.teacher import TeacherGone
-from pipelines.generate.work import ShardRun, ShardWorker
+from pipelines.generate.work import ShardDone, ShardRun, ShardWorker
 
 SHARDS_AT_ONCE = 4
+ENDS = (UserError, Unreachable)  # what ends a run in words
 START_UP_S = 3600.0  # an engine that takes longer to start hangs
 MakeTeacher = Callable[[], Any]  # a Teacher, or what else can be asked: a probe
 
@@ -40,7 +42,7 @@ def run_on_pool(
 ) -> float:
     """Run all shards; returns the seconds until the first one was under way (engine start-up).
 
-    Raises RuntimeError where the engines cannot be kept alive.
+    Raises RuntimeError where the engines cannot be kept alive, and what ends a run in words wherever that comes up.
     """
     import ray.data
     from ray.exceptions import RayActorError
@@ -48,7 +50,7 @@ def run_on_pool(
 
     _set_up_ray_data(ray.data.DataContext.get_current())
     quiet_logs()
-    began = time.time()
+    began = time.monotonic()
     items = [asdict(shard) for shard in run.shards]
     with warnings.catch_warnings():
         # Ray Data deprecates unnamed remote arguments, and has no named one for max_concurrency yet.
@@ -65,17 +67,19 @@ def run_on_pool(
             max_concurrency=SHARDS_AT_ONCE,
             **resources,
         )
-    ready_at = None
+    start_up = None
     try:
         for row in shards.iter_rows():
-            if ready_at is None:
-                ready_at = row["ready_at"]
-                progress.ready(time.time() - ready_at)
+            if row["why"]:
+                raise ENDS[row["ends"]](row["why"])
+            if start_up is None:
+                start_up = time.monotonic() - began - row["ready_s"]
+                progress.ready(row["ready_s"])
             progress.advance(row["rows"], row["tokens"])
     except RayActorError as error:
         why = str(error).strip().rsplit("\n", 1)[-1]  # above it stands the actor's traceback
         raise RuntimeError(f"the pool of teacher {run.teacher.name!r} gave up: {why}") from error
-    return (ready_at or time.time()) - began
+    return time.monotonic() - began if start_up is None else start_up
 
 
 def _set_up_ray_data(context: Any) -> None:
@@ -100,16 +104,21 @@ class PoolActor:
         self._note_time = keep(clock, run.engines(), life=uuid.uuid4().hex)
         asked = Clocked(teacher, clock)
         self._worker: ShardWorker[Any] = ShardWorker(run, asked, Caution(run.journal(), attempt, lives).ask)
-        self._ready_at = time.time()
+        self._ready = time.monotonic()
 
     async def __call__(self, batch: dict[str, Any]) -> AsyncIterator[dict[str, list[Any]]]:
         shard = Shard(int(batch["number"][0]), str(batch["part"][0]), int(batch["start"][0]), int(batch["stop"][0]))
+        done, ends, why = ShardDone(0, 0), 0, ""
         try:
             done = await self._worker.do(shard)
+            self._note_time()
         except TeacherGone as error:
             _end_process(str(error))
-        self._note_time()
-        yield {name: [value] for name, value in {**asdict(done), "ready_at": self._ready_at}.items()}
+        except ENDS as error:  # told and not raised: Ray Data would make a page of it
+            ends, why = next(n for n, kind in enumerate(ENDS) if isinstance(error, kind)), str(error)
+        ready_s = time.monotonic() - self._ready  # and not a time: the driver has another clock
+        told = {**asdict(done), "ready_s": ready_s, "ends": ends, "why": why}
+        yield {name: [value] for name, value in told.items()}
 
 
 @contextmanager

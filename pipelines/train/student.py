@@ -4,7 +4,9 @@ Knows Ray Train, checkpoints on disk and the loss curve. The training itself is 
 `initial.py`. Output: `<stage>/model`, a Hugging Face folder.
 """
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -17,6 +19,7 @@ from cluster.models import here
 from cluster.scratch import scratch
 from cluster.session import Session
 from pipelines.core.config import Train
+from pipelines.core.disk import MAKE_ROOM
 from pipelines.core.errors import BudgetReached, UserError
 from pipelines.core.hashing import file_digest, key_of
 from pipelines.core.parts import rows_of
@@ -92,7 +95,7 @@ def _train(
     settings = config.model_dump(mode="json", exclude_defaults=True)
     tracks = Tracks(folder, run.folder.name, settings, config.track, run.progress.note)
     curve = _Curve(folder / CURVE, run.progress, tracks, store, config.checkpoint_every)
-    with closing(tracks), budget_ends_only_undone(out), Watch(curve.add) as watch:
+    with closing(tracks), budget_ends_only_undone(out), _full_disk_in_words(run.folder), Watch(curve.add) as watch:
         TorchTrainer(
             _on_worker,
             train_loop_config={"job": job, "board": watch.board},
@@ -155,6 +158,21 @@ def budget_ends_only_undone(out: Path) -> Iterator[None]:
     except BudgetReached:
         if not out.is_dir():
             raise
+
+
+@contextmanager
+def _full_disk_in_words(folder: Folder) -> Iterator[None]:
+    """UserError where a disk was full, whoever wrote to it: Ray, DeepSpeed, safetensors and the curve say so alike."""
+    from ray.train import TrainingFailedError
+
+    try:
+        yield
+    except (OSError, TrainingFailedError) as error:
+        if (why := os.strerror(errno.ENOSPC)) not in str(error):
+            raise
+        raise UserError(
+            f"training could not write to {folder.uri}, or to a node's temporary folder: {why}. {MAKE_ROOM}"
+        ) from error
 
 
 def _on_worker(given: dict[str, Any]) -> None:

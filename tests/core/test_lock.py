@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import stores
+from clocks import clock
+from disks import SmallDisk
 
 from pipelines.core import lock
 from pipelines.core.errors import UserError
@@ -160,6 +162,27 @@ def test_a_holder_on_another_machine_that_falls_silent_is_taken_over_and_finds_o
     assert claim(any_runs).released
 
 
+@pytest.mark.parametrize("hours", [-7, 7])
+def test_clocks_that_differ_rob_nobody_and_let_nobody_wait(
+    any_runs: Folder, quick: None, elsewhere: Callable[[], None], hours: int
+) -> None:
+    with clock(hours), held(any_runs, NAME, print) as mine:
+        elsewhere()
+        with (
+            clock(-2 * hours),
+            pytest.raises(UserError, match="another driver is at work"),
+            held(any_runs, NAME, print),
+        ):
+            pass
+        mine._over.set()  # its machine hangs
+        began = time.monotonic()
+        with clock(-2 * hours), held(any_runs, NAME, print) as new:
+            assert lock.LEASE_S <= time.monotonic() - began < 3 * lock.LEASE_S
+            assert (mine.fence, new.fence) == (1, 2)
+            with pytest.raises(Lost):
+                mine.confirm()
+
+
 def test_a_slow_driver_cannot_take_what_has_moved_on(runs: Folder) -> None:
     with held(runs, NAME, print) as mine:
         folder = runs.child(lock.LOCKS).child(NAME)
@@ -175,6 +198,18 @@ def test_a_claim_that_was_cut_off_while_written_is_nobodys_and_runs_out(runs: Fo
     runs.child(lock.LOCKS).child(NAME).write_bytes("000000000001.json", b'{"token": "a')
     with held(runs, NAME, print) as mine:
         mine.confirm()
+
+
+def test_a_full_disk_loses_no_lock(disk: SmallDisk) -> None:
+    runs = Folder(str(disk.path))
+    with held(runs, NAME, print) as mine:
+        disk.leave(0)
+        with pytest.raises(UserError, match=r"No space left.*Make room"):
+            mine.confirm()
+        mine.check()
+        disk.leave(2**16)
+        mine.confirm()
+    assert claim(runs).released
 
 
 @pytest.mark.parametrize("trouble", ["503", "lost", "cut"])

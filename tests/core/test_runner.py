@@ -127,6 +127,20 @@ def test_a_failure_is_recorded_and_the_next_run_goes_on(toy: Toy, error: BaseExc
     assert status["stages"] == [stage.folder_name for stage in toy.stages()]
 
 
+def test_what_ended_a_run_is_told_even_where_it_cannot_be_noted(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = Folder.write_json
+
+    def refuse(folder: Folder, name: str, value: Any) -> None:
+        if value.get("status") == "failed":
+            raise UserError("cannot write run.json")
+        write(folder, name, value)
+
+    monkeypatch.setattr(Folder, "write_json", refuse)
+    toy.trouble = {"count": RuntimeError("the engine is gone")}
+    with pytest.raises(RuntimeError, match="the engine is gone"):
+        toy.run()
+
+
 def test_a_run_that_reached_its_budget_is_stopped_and_goes_on(toy: Toy) -> None:
     toy.progress.budget = Budget(max_tokens=15)
     with pytest.raises(BudgetReached, match="20 tokens"):

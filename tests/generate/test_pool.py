@@ -20,12 +20,14 @@ from typing import Any
 
 import psutil
 import pytest
+from disks import BLOCK, SmallDisk
 
 from cluster.placement import one_per_actor
 from cluster.session import session
 from pipelines.core import parts
 from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Answers, Pool
+from pipelines.core.errors import UserError
 from pipelines.core.progress import Progress
 from pipelines.core.records import Answer, Completion, Instruction, SoftTargets
 from pipelines.core.stage import Outcome, StageRun
@@ -298,6 +300,23 @@ def test_poison_hangs_and_refusals_cost_their_own_rows_only(stage: Stage) -> Non
 def test_an_engine_that_cannot_start_ends_the_run(stage: Stage, at_start: str, words: str) -> None:
     with pytest.raises(RuntimeError, match=words):
         stage.run([f"List {n} rivers." for n in range(40)], Pool(min=1, max=1), at_start=at_start)
+
+
+def test_a_full_disk_ends_the_run_in_words_and_with_room_it_goes_on(
+    disk: SmallDisk, tmp_path: Path, tokenizer: ChatTokenizer, quiet: Progress
+) -> None:
+    tasks = [f"List {n} rivers." for n in range(2 * parts.SHARD_ROWS)]
+    calm = Stage(tmp_path / "calm", tokenizer, quiet).calm(tasks)
+    stage = Stage(disk.path, tokenizer, quiet)
+    disk.leave(16 * BLOCK)
+    with pytest.raises(UserError, match=r"^cannot write the .* bytes of .*: No space left.*Make room"):
+        stage.run(tasks, Pool(min=1, max=1))
+    kept = stage.bought()
+    assert 0 < kept < len(tasks)
+    disk.leave(256 * BLOCK)
+    resumed = stage.run(tasks, Pool(min=1, max=1))
+    assert (resumed.rows, resumed.digest, resumed.dropped) == (calm.rows, calm.digest, calm.dropped)
+    assert stage.bought() == len(tasks)
 
 
 def alive() -> int:

@@ -3,60 +3,26 @@
 The artefacts are those of a run on a disk.
 """
 
-import json
-from collections.abc import Callable
+import random
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import stores
+from small_run import PROMPTS, MakeFaculty, Run, small_recipe
 
-from pipelines.core import objects, parts, runner
+from pipelines.core import objects, runner
 from pipelines.core.errors import Unreachable
 from pipelines.core.progress import Progress
-from pipelines.core.recipe import Generate, recipe_of
-from pipelines.core.records import Answer
+from pipelines.core.recipe import Generate
 from pipelines.core.storage import Folder
-from pipelines.recipes import generate
 from pipelines.runs import reporting, shelf
-
-if TYPE_CHECKING:
-    from tests.conftest import FakeFaculty
-
-MakeFaculty = Callable[..., "FakeFaculty"]
-PROMPTS = [f"Explain thing number {n} to a child." for n in range(40)]  # two shards
 
 
 @pytest.fixture
 def recipe(tmp_path: Path, recipe_data: dict[str, Any]) -> Generate:
-    file = tmp_path / "prompts.jsonl"
-    file.write_text("".join(json.dumps({"instruction": text}) + "\n" for text in [*PROMPTS, ""]))
-    read = recipe_of({
-        "name": "small", "method": "generate", "teachers": recipe_data["teachers"],
-        "seeds": {"tasks": str(file)}, "instructions": {"kind": "given"},
-        "answers": {"teacher": "main", "sampling": {"max_tokens": 24}},
-    })  # fmt: skip
-    assert isinstance(read, Generate)
-    return read
-
-
-class Run:
-    """One recipe's run in one runs folder."""
-
-    def __init__(self, recipe: Generate, runs: Folder) -> None:
-        self.recipe, self.runs = recipe, runs
-
-    def go(self, faculty: "FakeFaculty", quiet: Progress) -> None:
-        self.stages = generate.stages(self.recipe, faculty)
-        self.folder = self.runs.child(runner.run_name(self.recipe.name, self.stages))
-        self.finished = runner.run(self.stages, self.runs, self.folder, quiet)
-
-    def digests(self) -> dict[str, str]:
-        return {each.stage.folder_name: each.done.manifest["digest"] for each in self.finished}
-
-    def answers(self) -> list[Answer]:
-        folder = next(each.done.folder for each in self.finished if each.stage.name == "answers")
-        return sorted(parts.rows_of(folder, Answer), key=lambda answer: answer.id)
+    return small_recipe(tmp_path, recipe_data["teachers"])
 
 
 def test_a_killed_run_goes_on_and_makes_what_a_run_on_a_disk_makes(
@@ -90,6 +56,34 @@ def test_a_network_that_fails_costs_time_and_nothing_else(
         stored.go(faculty, quiet)
         assert (stored.digests(), stored.answers()) == (local.digests(), local.answers())
         assert len(faculty.asked) == len(PROMPTS)
+
+
+def test_a_store_that_fails_and_stalls_at_random_costs_time_and_nothing_else(
+    recipe: Generate, make_faculty: MakeFaculty, runs: Folder, object_store: int, tmp_path: Path, quiet: Progress,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Also where a driver dies in the middle of it."""
+    local = Run(recipe, runs)
+    local.go(make_faculty(), quiet)
+    monkeypatch.setattr(objects, "SILENCE_S", 0.3)
+    chance, met = random.Random(8), Counter[str]()
+
+    def trouble(_: int, __: str) -> stores.Trouble | None:
+        drawn: stores.Trouble | None = (
+            chance.choice(("503", "lost", "cut", "stall")) if chance.random() < 0.15 else None
+        )
+        met[str(drawn)] += 1
+        return drawn
+
+    with stores.Flaky(object_store, trouble) as network:
+        stored = Run(recipe, Folder(stores.uri(network.port, tmp_path.name)))
+        dying, again = make_faculty(dies_after=21), make_faculty()
+        with pytest.raises(ConnectionError):
+            stored.go(dying, quiet)
+        stored.go(again, quiet)
+        assert (stored.digests(), stored.answers()) == (local.digests(), local.answers())
+    assert len(dying.asked) + len(again.asked) == len(PROMPTS), "what was answered is not asked again"
+    assert min(met[each] for each in ("503", "lost", "cut", "stall")) >= 2, met
 
 
 def test_a_network_that_goes_ends_the_run_in_words_and_the_next_goes_on(

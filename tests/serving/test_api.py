@@ -172,6 +172,11 @@ def test_a_wait_may_be_a_date() -> None:
         assert module._retry_after(response) == pytest.approx(seconds, abs=1.5)
 
 
+def test_a_date_is_by_the_clock_that_names_it() -> None:
+    headers = {"Date": "Tue, 01 Jan 2030 08:00:00 GMT", "Retry-After": "Tue, 01 Jan 2030 08:00:12 GMT"}
+    assert module._retry_after(httpx2.Response(429, headers=headers)) == 12
+
+
 def test_an_api_that_answers_nothing_ends_the_run_and_one_answer_is_enough_to_go_on(server: ApiServer) -> None:
     lost = LOST_IN_A_ROW - 1
     server.then(*lost * [Wire(503)], says("Yes."), *lost * [Wire(503)])
