@@ -1,8 +1,8 @@
 """A generation run on a cluster that Ray's own autoscaler grows and shrinks: nodes for teachers come and go, no other.
 
 Ray's `fake_multinode` provider drives the real autoscaler and starts real raylets, on this machine. The first stage's
-teacher lies in a pool of two actors, on nodes that are not there yet; the second's runs in the driver, for so long that
-the nodes are given back. Both are fake.
+teacher lies in a pool of actors, on nodes that are not there yet; the second's runs in the driver, for so long that the
+nodes are given back. Both are fake.
 """
 
 import json
@@ -25,7 +25,8 @@ from serving.endpoints import held_port
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
-TASKS, MOST, IDLE_MINUTES = 48, 2, 0.1
+TASKS, MOST, IDLE_MINUTES = 96, 2, 0.1
+ACTORS = 11  # of a tenth of a CPU each, so that one node has no room for all
 HEAD = "ray.head.default"  # as the provider calls it
 PROFILE = {
     "head": {"cpus": 1},
@@ -139,8 +140,8 @@ def run(place: Place, tiny_llama: Path) -> Path:
     data = {
         "name": "toy", "method": "generate", "seeds": {"tasks": "tasks.jsonl"},
         "teachers": {
-            "pooled": {**fake, "pool": {"min": MOST, "max": MOST}, "bulk_from": 0, "latency_s": 1},
-            "here": {**fake, "latency_s": 45},
+            "pooled": {**fake, "pool": {"min": ACTORS, "max": ACTORS}, "bulk_from": 0, "latency_s": 1},
+            "here": {**fake, "latency_s": 90},
         },
         "instructions": {"kind": "evolved", "teacher": "pooled", "generations": 1, "sampling": {"max_tokens": 40}},
         "answers": {"teacher": "here", "sampling": {"max_tokens": 40}},
