@@ -45,7 +45,10 @@ NODES = {
 }
 CLUSTER: dict[str, Any] = {
     "cluster_name": "autoscaled",
-    "provider": {"type": "fake_multinode", "disable_node_updaters": True, "disable_launch_config_check": True},
+    "provider": {
+        "type": "fake_multinode", "use_node_id_as_ip": True, "disable_node_updaters": True,
+        "disable_launch_config_check": True,
+    },
     "auth": {"ssh_user": "nobody"},
     "available_node_types": NODES | {HEAD: {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}},
     "head_node_type": HEAD,
