@@ -95,7 +95,7 @@ def _train(
     settings = config.model_dump(mode="json", exclude_defaults=True)
     tracks = Tracks(folder, run.folder.name, settings, config.track, run.progress.note)
     curve = _Curve(folder / CURVE, run.progress, tracks, store, config.checkpoint_every)
-    with closing(tracks), budget_ends_only_undone(out), _full_disk_in_words(run.folder), Watch(curve.add) as watch:
+    with _full_disk_in_words(run.folder), closing(tracks), budget_ends_only_undone(out), Watch(curve.add) as watch:
         TorchTrainer(
             _on_worker,
             train_loop_config={"job": job, "board": watch.board},

@@ -5,6 +5,7 @@ WANDB_MODE), which are never read here. Runs in the driver. Does not know traini
 """
 
 import importlib.util
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -60,14 +61,21 @@ def check(where: str, trackers: Sequence[Tracker]) -> None:
 
 
 class _TensorBoard:
-    def __init__(self, folder: Path) -> None:
-        from tensorboardX import SummaryWriter
+    """Written step by step in the caller's thread: the client's own dies of a full disk, and its caller waits for ever."""
 
-        self._writer = SummaryWriter(str(folder), flush_secs=5)
+    def __init__(self, folder: Path) -> None:
+        from tensorboardX.event_file_writer import EventsWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writer = EventsWriter(str(folder / "events"))
 
     def log(self, values: Mapping[str, float], step: int) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
         for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+            self._writer.write_event(Event(wall_time=time.time(), step=step, summary=scalar(name, value)))
+        self._writer.flush()
 
     def close(self) -> None:
         self._writer.close()

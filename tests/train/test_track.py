@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+from disks import SmallDisk
 
 from pipelines.core.errors import UserError
 from pipelines.train import track
@@ -43,6 +44,15 @@ def test_tensorboards_files_are_always_there(tmp_path: Path) -> None:
     assert {(1, "loss/answer", 2.5), (1, "loss/kd", 0.5), (2, "loss/answer", 2.0), (2, "validation", 2.25)} < set(found)
     assert [step for step, name, _ in found if name == "tokens"] == [1, 2]
     assert not [step for step, name, _ in found if name == "validation" and step == 1]
+
+
+def test_a_full_disk_is_told_and_nobody_waits_for_it(disk: SmallDisk) -> None:
+    tracks = Tracks(disk.path, "student-1a2b", {}, (), print)
+    tracks.log(POINTS[0])
+    disk.leave(0)
+    many = {f"loss {n}": 1.0 for n in range(1000)}  # more than the room in the file's last block
+    with pytest.raises(OSError, match="No space left"):
+        tracks.log({**POINTS[1], "losses": many})
 
 
 def test_mlflow_has_settings_and_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
