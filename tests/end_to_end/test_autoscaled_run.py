@@ -144,7 +144,7 @@ def run(place: Place, tiny_llama: Path) -> Path:
         "name": "toy", "method": "generate", "seeds": {"tasks": "tasks.jsonl"},
         "teachers": {
             "pooled": {**fake, "pool": {"min": ACTORS, "max": ACTORS}, "bulk_from": 0, "latency_s": 1},
-            "here": {**fake, "latency_s": 90},
+            "here": {**fake, "latency_s": 30},
         },
         "instructions": {"kind": "evolved", "teacher": "pooled", "generations": 1, "sampling": {"max_tokens": 40}},
         "answers": {"teacher": "here", "sampling": {"max_tokens": 40}},
