@@ -61,7 +61,7 @@ def check(where: str, trackers: Sequence[Tracker]) -> None:
 
 
 class _TensorBoard:
-    """Written step by step in the caller's thread: the client's own dies of a full disk, and its caller waits for ever."""
+    """Written in the caller's thread: the client's own dies of a full disk, and its caller waits for ever."""
 
     def __init__(self, folder: Path) -> None:
         from tensorboardX.event_file_writer import EventsWriter
