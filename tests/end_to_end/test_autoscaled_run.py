@@ -174,4 +174,4 @@ def test_the_report_shows_it(run: Path) -> None:
     told = json.loads((run / "report.json").read_text())["nodes"]
     assert max(each["nodes"]["teachers"] for each in told) == MOST
     assert "Nodes of the cluster over time" in (run / "report.html").read_text()
-    assert "| After | Stage | Nodes of teachers | Nodes of students |" in (run / "report.md").read_text()
+    assert "| After | Stage | Nodes of students | Nodes of teachers |" in (run / "report.md").read_text()
