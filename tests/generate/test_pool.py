@@ -223,7 +223,7 @@ def test_actors_killed_at_random_moments_change_nothing(
 
 DRIVER = """
 import io, pathlib, sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], str(pathlib.Path(sys.argv[1]).parent)]
 import ray.cloudpickle
 import test_pool
 ray.cloudpickle.register_pickle_by_value(test_pool)
