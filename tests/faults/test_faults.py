@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from disks import SmallDisk
 from drill import Drill
-from faults import OF_NODES, OF_PROCESSES, STEPS_BEFORE, Fault, is_training
+from faults import LONG, STEPS_BEFORE, USUAL, Fault, is_training
 from nodes import Nodes, cluster
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(3600)]
@@ -29,8 +29,8 @@ def calm(recipe: Path, nodes: Nodes, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.mark.parametrize(
     "fault",
-    [pytest.param(fault, id=fault.name) for fault in OF_NODES]
-    + [pytest.param(fault, id=fault.name, marks=pytest.mark.long) for fault in OF_PROCESSES],
+    [pytest.param(fault, id=fault.name) for fault in USUAL]
+    + [pytest.param(fault, id=fault.name, marks=pytest.mark.long) for fault in LONG],
 )
 def test_a_fault_costs_time_and_nothing_else(
     fault: Fault, calm: tuple[Drill, float], recipe: Path, nodes: Nodes, tmp_path: Path,
