@@ -58,18 +58,16 @@ def take_node_of(title: str) -> Callable[[Drill], None]:
     return strike
 
 
-USUAL = (
-    Fault("a node of the pool is lost", "soft_targets_main", teacher_answers, lose_node_of(ACTOR)),
-    Fault(
-        "the training's node is taken away with a notice", "student", is_training, take_node_of(TRAINER),
-        settings=("student.train.checkpoint_every=1000",),
-    ),
-)  # fmt: skip
-LONG = (  # either there is such a test on one machine, too, or Ray takes minutes to give a node up
+USUAL = (Fault("a node of the pool is lost", "soft_targets_main", teacher_answers, lose_node_of(ACTOR)),)
+LONG = (  # minutes each, and most have a test on one machine, too
     Fault("the training's node is lost", "student", is_training, lose_node_of(TRAINER)),
     Fault("an actor of the pool is killed", "soft_targets_main", teacher_answers, kill(ACTOR)),
     Fault("the driver is killed while a teacher answers", "soft_targets_main", teacher_answers, Drill.kill_driver),
     Fault("the driver is killed between two stages", "student", is_done("soft_targets_main"), Drill.kill_driver),
     Fault("the driver is killed in training", "student", is_training, Drill.kill_driver),
     Fault("the training's worker is killed", "student", is_training, kill(TRAINER)),
-)
+    Fault(
+        "the training's node is taken away with a notice", "student", is_training, take_node_of(TRAINER),
+        settings=("student.train.checkpoint_every=1000",),
+    ),
+)  # fmt: skip

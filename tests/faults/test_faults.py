@@ -52,6 +52,7 @@ def test_a_fault_costs_time_and_nothing_else(
     record_property("steps made twice", twice)
 
 
+@pytest.mark.long
 def test_a_disk_that_is_full_in_training_is_told_and_with_room_it_goes_on(
     calm: tuple[Drill, float], recipe: Path, nodes: Nodes, disk: SmallDisk, tmp_path: Path
 ) -> None:
