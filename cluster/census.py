@@ -1,6 +1,7 @@
-"""How many nodes each pool of a cluster has, for as long as a run is on it.
+"""How many nodes each pool of a cluster has, for as long as a run is on it, and whether work waits for the first.
 
-Knows Ray's list of nodes, and the mark by which a pool's are told. Does not know stages: it is told what is under way.
+Knows Ray's list of nodes, what waits for room on them, and the mark by which a pool's are told. Does not know stages:
+it is told what is under way.
 """
 
 import threading
@@ -28,8 +29,8 @@ class Count:
 
 
 @contextmanager
-def counted(profile: Profile, folder: Folder, during: Callable[[], str]) -> Iterator[None]:
-    """Count once a second; the folder's file has every change, and at the end what is there last."""
+def counted(profile: Profile, folder: Folder, during: Callable[[], str], say: Callable[[str], None]) -> Iterator[None]:
+    """Count once a second; the folder's file has every change, and at the end what is there last. Who waits is told."""
     over = threading.Event()
     counts: list[Count] = []
 
@@ -41,8 +42,13 @@ def counted(profile: Profile, folder: Folder, during: Callable[[], str]) -> Iter
             folder.write_json(FILE, [asdict(count) for count in counts])
 
     def watch() -> None:
+        told: frozenset[str] = frozenset()
         while not over.wait(EVERY_S):
             look()
+            waiting = _waiting(counts[-1].nodes)
+            for pool in sorted(told ^ waiting):
+                say(f"  {'waiting for the first' if pool in waiting else 'there is a'} node of pool {pool!r}")
+            told = waiting
             if len(counts) > 1 and _same(*counts[-2:]):
                 counts.pop()
             else:
@@ -69,3 +75,21 @@ def _nodes(profile: Profile) -> dict[str, int]:
 
     marks = Counter(mark for node in ray.nodes() if node["Alive"] for mark in node["Resources"])
     return {pool: marks[resource(pool)] for pool in profile.pools}
+
+
+def _waiting(nodes: Mapping[str, int]) -> frozenset[str]:
+    """The pools without a node on which a process, or a group of them, waits for room."""
+    missing = [pool for pool, count in nodes.items() if not count]
+    marks = _marks_waited_for() if missing else frozenset()
+    return frozenset(pool for pool in missing if resource(pool) in marks)
+
+
+def _marks_waited_for() -> frozenset[str]:
+    import ray
+    from ray._raylet import GcsClient
+    from ray.autoscaler.v2.sdk import get_cluster_resource_state  # of the older autoscaler's clusters too
+
+    state = get_cluster_resource_state(GcsClient(ray.get_runtime_context().gcs_address))
+    alone = [counted.request for counted in state.pending_resource_requests]
+    together = [request for group in state.pending_gang_resource_requests for request in group.requests]
+    return frozenset(name for request in alone + together for name in request.resources_bundle)

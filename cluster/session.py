@@ -163,6 +163,9 @@ def _quiet() -> None:
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # a checkpoint waits for the next look
     os.environ.setdefault("RAY_prestart_worker_first_driver", "0")  # a start has enough to do
+    for kind in ("CPU", "GPU", "MEMORY", "OBJECT_STORE_MEMORY"):
+        # Ray Data would ask for nodes without a pool's mark, and get some of another pool.
+        os.environ[f"RAY_DATA_DEFAULT_CLUSTER_SCALING_UP_{kind}_UTIL_THRESHOLD"] = "1e9"  # it must be finite
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -72,7 +72,7 @@ class ClusterFaculty:
         live = self._stack.enter_context(session(self.address, self.profile))
         self.say(f"  Ray is up; engine logs: {live.logs}")
         if self.profile is not None and self._counted is not None:
-            self._stack.enter_context(counted(self.profile, *self._counted))
+            self._stack.enter_context(counted(self.profile, *self._counted, self.say))
         return live
 
     @cached_property

@@ -7,6 +7,7 @@ the journal (`caution.py` for rows, `journal.Lives` for actors).
 """
 
 import asyncio
+import math
 import os
 import sys
 import threading
@@ -62,7 +63,7 @@ def run_on_pool(
             batch_size=1,
             # None waits in an actor's own queue, where a free actor could not take it.
             compute=ray.data.ActorPoolStrategy(
-                min_size=pool.min, max_size=pool.max, max_tasks_in_flight_per_actor=SHARDS_AT_ONCE
+                size=wanted_actors(pool, len(items)), max_tasks_in_flight_per_actor=SHARDS_AT_ONCE
             ),
             max_concurrency=SHARDS_AT_ONCE,
             **resources,
@@ -82,10 +83,18 @@ def run_on_pool(
     return time.monotonic() - began if start_up is None else start_up
 
 
+def wanted_actors(pool: Pool, shards: int) -> int:
+    """As many as these shards can keep busy, within the pool's bounds. Ray Data lets go of each that has no more to do.
+
+    All are asked for at once, and those for which there is no room yet wait: what waits is what an autoscaler starts
+    nodes for. Ray Data's own growth would stop at the nodes that are there.
+    """
+    return max(pool.min, min(pool.max, math.ceil(shards / SHARDS_AT_ONCE)))
+
+
 def _set_up_ray_data(context: Any) -> None:
     context.enable_progress_bars = False  # ours is shown instead
     context.execution_no_progress_timeout_s = -1  # a shard may take hours; the watchdog knows better
-    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0  # grow when every slot is taken
 
 
 class PoolActor:

@@ -28,6 +28,7 @@ def node(pool: str, *, alive: bool = True) -> dict[str, Any]:
 def nodes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     there = [node("rest"), {"Alive": True, "Resources": {"memory": 1.0}}]  # the second is the head
     monkeypatch.setattr(ray, "nodes", lambda: there)
+    monkeypatch.setattr(census, "_marks_waited_for", lambda: frozenset({"pool-teachers", "pool-rest", "CPU"}))
     monkeypatch.setattr(census, "EVERY_S", 0.01)
     return there
 
@@ -46,7 +47,7 @@ def until(done: Callable[[], bool]) -> None:
 
 def test_every_change_is_kept_as_it_comes_and_the_end(nodes: list[dict[str, Any]], tmp_path: Path) -> None:
     folder, stage = Folder(str(tmp_path)), ["answers"]
-    with census.counted(PROFILE, folder, lambda: stage[0]):
+    with census.counted(PROFILE, folder, lambda: stage[0], print):
         nodes.append(node("teachers"))
         until(lambda: kept(folder)[-1:] == [("answers", 1, 1)])
         nodes[-1] = node("teachers", alive=False)
@@ -60,5 +61,17 @@ def test_every_change_is_kept_as_it_comes_and_the_end(nodes: list[dict[str, Any]
 
 def test_a_picture_that_cannot_be_kept_ends_no_run(nodes: list[dict[str, Any]], tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file where the folder should be")
-    with census.counted(PROFILE, Folder(str(tmp_path / "run")), lambda: ""):
+    with census.counted(PROFILE, Folder(str(tmp_path / "run")), lambda: "", print):
         nodes.clear()
+
+
+def test_who_waits_for_a_pools_first_node_is_told_once_and_when_it_is_there(
+    nodes: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    told: list[str] = []
+    with census.counted(PROFILE, Folder(str(tmp_path)), lambda: "answers", told.append):
+        until(lambda: len(told) == 1)
+        nodes.append(node("teachers"))
+        until(lambda: len(told) == 2)
+        nodes.append(node("teachers"))
+    assert told == ["  waiting for the first node of pool 'teachers'", "  there is a node of pool 'teachers'"]

@@ -21,12 +21,15 @@ import pytest
 import ray.util
 import yaml
 
+from pipelines.core.parts import SHARD_ROWS
+from pipelines.generate.pool import SHARDS_AT_ONCE
 from serving.endpoints import held_port
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
-TASKS, MOST, IDLE_MINUTES = 96, 2, 0.1
+MOST, IDLE_MINUTES = 2, 0.1
 ACTORS = 11  # of a tenth of a CPU each, so that one node has no room for all
+TASKS = ACTORS * SHARDS_AT_ONCE * SHARD_ROWS  # work for all of them
 HEAD = "ray.head.default"  # as the provider calls it
 PROFILE = {
     "head": {"cpus": 1},
@@ -143,8 +146,8 @@ def run(place: Place, tiny_llama: Path) -> Path:
     data = {
         "name": "toy", "method": "generate", "seeds": {"tasks": "tasks.jsonl"},
         "teachers": {
-            "pooled": {**fake, "pool": {"min": ACTORS, "max": ACTORS}, "bulk_from": 0, "latency_s": 1},
-            "here": {**fake, "latency_s": 30},
+            "pooled": {**fake, "pool": {"max": ACTORS}, "bulk_from": 0, "latency_s": 12},
+            "here": {**fake, "latency_s": 2},
         },
         "instructions": {"kind": "evolved", "teacher": "pooled", "generations": 1, "sampling": {"max_tokens": 40}},
         "answers": {"teacher": "here", "sampling": {"max_tokens": 40}},
@@ -152,6 +155,7 @@ def run(place: Place, tiny_llama: Path) -> Path:
     (place.home / "toy.yaml").write_text(yaml.safe_dump(data))
     ended = place.tutelage("run", "toy.yaml", "--runs", "runs", "--address", place.address, "--profile", "profile.yaml")
     assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stderr.count("waiting for the first node of pool 'teachers'") == 1, ended.stderr
     (folder,) = (place.home / "runs").glob("run-toy-*")
     return folder
 

@@ -35,7 +35,7 @@ from pipelines.core.storage import Folder
 from pipelines.generate.answers import AnswerWork
 from pipelines.generate.faculty import run_rows
 from pipelines.generate.fake import FakeTeacher
-from pipelines.generate.pool import run_here, run_on_pool
+from pipelines.generate.pool import run_here, run_on_pool, wanted_actors
 from pipelines.generate.teacher import Request, RequestFailed, ScoreRequest, TeacherGone, TeacherId
 from pipelines.generate.work import ShardRun
 
@@ -327,8 +327,13 @@ def alive() -> int:
     return -1  # one ended while it was looked at
 
 
-def test_a_pool_grows_to_its_work_and_gives_idle_actors_back(stage: Stage) -> None:
-    """Three are made of one, and two of them end while the last row still lingers with the third."""
+@pytest.mark.parametrize(("shards", "actors"), [(1, 2), (8, 2), (9, 3), (16, 4), (99, 4)])
+def test_a_pool_has_as_many_actors_as_its_work_keeps_busy(shards: int, actors: int) -> None:
+    assert wanted_actors(Pool(min=2, max=4), shards) == actors
+
+
+def test_a_pool_gives_idle_actors_back(stage: Stage) -> None:
+    """Of three, two end while the last row still lingers with the third."""
     tasks = [f"List {n} rivers." for n in range(24 * parts.SHARD_ROWS)]
     tasks[-1] = "Please linger."
     seen: list[int] = []

@@ -30,7 +30,7 @@ class Engine(Strict):
 
 
 class Pool(Strict):
-    """Bounds between which Ray grows and shrinks the actors that hold this teacher."""
+    """How many actors hold this teacher: as many as the work can keep busy, between these bounds."""
 
     min: int = Field(1, ge=1)
     max: int = Field(1, ge=1)
