@@ -21,7 +21,7 @@ check: setup
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-# Two processes, of which one has the tests that start engines. Ray's workers would yield to the other's tests.
+# Two processes (tests/conftest.py says which has what). Ray's workers would yield to the other's tests.
 test: check
 	RAY_worker_niceness=0 .venv/bin/pytest --numprocesses 2 --no-loadscope-reorder --durations 25
 

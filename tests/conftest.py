@@ -7,7 +7,9 @@ the fixture that makes a tiny model.
 import asyncio
 import io
 import json
+import os
 import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -52,14 +54,26 @@ CHAT_TEMPLATE = """\
 """
 
 
+ENGINES = ("of whole runs", "of parts")
+WHOLE_RUNS = ("benchmark", "cluster", "end_to_end", "faults")  # folders; they take as long as all other engines
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Of two processes each has its own Ray, and what one starts the other does not take for its own."""
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix=f"ray-{worker}-")  # short, for the sockets in it
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Engines first: of two processes one is busy with them to the end, or nearly."""
-    items.sort(key=lambda item: not _starts_engines(item.nodeid))
+    """Engines first: they take longest."""
+    order = [*ENGINES, ""]
+    items.sort(key=lambda item: order.index(_engines(item.nodeid)))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Of two processes one starts all engines, one after another; the other has all other files meanwhile.
+    """Of two processes one starts the engines of whole runs, one after another; the other those of parts, and then has
+    all other files.
 
     By what stands in a file, as xdist's groups go by nodes' names, which pytest 9.2 does not let it change.
     """
@@ -67,7 +81,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class EnginesTogether(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "engines" if _starts_engines(nodeid) else nodeid.partition("::")[0]
+            return _engines(nodeid) or nodeid.partition("::")[0]
 
     return EnginesTogether(config, log)
 
@@ -78,8 +92,12 @@ def _engine_files() -> frozenset[str]:
     return frozenset(file.name for file in files if "mark.engine" in file.read_text())
 
 
-def _starts_engines(nodeid: str) -> bool:
-    return nodeid.partition("::")[0].rpartition("/")[2] in _engine_files()
+def _engines(nodeid: str) -> str:
+    """Which engines a test starts; none: ""."""
+    file = Path(nodeid.partition("::")[0])
+    if file.name not in _engine_files():
+        return ""
+    return ENGINES[0] if file.parent.name in WHOLE_RUNS else ENGINES[1]
 
 
 @pytest.fixture(scope="session")
