@@ -4,8 +4,9 @@
 
 MODEL, a folder, and the embedded model as the baseline answer the seed tasks' questions once. Judges behind an HTTP API
 in this process then compare the answers, each by a rule that has nothing to do with how good they are; all know the
-self-check's right answers, so that they are let in. The likelihood judge, which is real, is the last. Prints a Markdown
-table: what is expected of each rule, and what the report tells.
+self-check's right answers, so that they are let in. The likelihood judge, which is real, is the last, and is let in
+with any share of right verdicts above a half. Prints a Markdown table: what is expected of each rule, and what the
+report tells.
 """
 
 import argparse
@@ -75,7 +76,10 @@ def main() -> None:
         for name, (_, expected) in JUDGES.items():
             teacher = f"{{kind: http, base_url: {url}, model: {name}, at_once: 8}}"
             _row(name, expected, _pairs(args, questions, [f"teachers.judge={teacher}", "judge.kinds=[pairwise]"]))
-    likelihood = ["teachers.judge=" + _ours(BASELINE), "judge={kind: likelihood, teacher: judge, baseline: big}"]
+    likelihood = [
+        "teachers.judge=" + _ours(BASELINE),
+        "judge={kind: likelihood, teacher: judge, baseline: big, self_check: {agreement: 0.5}}",
+    ]
     _row("likelihood", "-", _pairs(args, questions, likelihood))
 
 
@@ -129,7 +133,7 @@ class _Judge(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         said = f"I weighed the two.\n[[{_verdict(body['model'], body['messages'][-1]['content'])}]]"
         message = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
-        usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+        usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}  # nobody counts them here
         reply = json.dumps({"choices": [message], "usage": usage}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")

@@ -89,7 +89,8 @@ def check(
 ) -> list[str]:
     """Reach everything that a run will need, before any engine starts. UserError for what is not there."""
     runner.ready_folder(Folder(runs))
-    with held_port(port), closing(ClusterFaculty(recipe, address, profile=profile)) as faculty:
+    faculty = ClusterFaculty(recipe, address, say=lambda _: None, profile=profile)  # it is up for a look only
+    with held_port(port), closing(faculty):
         return preflight.reach(recipe, faculty)
 
 
