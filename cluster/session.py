@@ -33,6 +33,7 @@ class Session:
     profile: Profile | None = None
     label: Mapping[str, float] = field(default_factory=dict)  # Ray resources by which a pool's nodes are known
     strategy: Strategy = "PACK"
+    outlives: bool = False  # the cluster is there when this process has ended
 
     @property
     def on_gpu(self) -> bool:
@@ -73,18 +74,19 @@ def session(address: str | None = None, profile: Profile | None = None) -> Itera
     try:
         if profile is not None:
             check(profile, [node["Resources"] for node in ray.nodes() if node["Alive"]])
-        yield joined(profile)
+        yield joined(profile, outlives=address is not None)
     finally:
         ray.shutdown()
 
 
-def joined(profile: Profile | None = None) -> Session:
+def joined(profile: Profile | None = None, outlives: bool = True) -> Session:
     """The session that this process is in already: as a driver, or as a part of what one has started."""
     import ray
 
     logs = ray._private.worker.global_worker.node.get_logs_dir_path()
     gpus = int(ray.cluster_resources().get("GPU", 0))
-    return Session(ray.get_runtime_context().gcs_address, Path(logs), gpus, os.cpu_count() or 1, profile)
+    here = ray.get_runtime_context().gcs_address
+    return Session(here, Path(logs), gpus, os.cpu_count() or 1, profile, outlives=outlives)
 
 
 def check(profile: Profile, nodes: Sequence[Mapping[str, float]]) -> None:

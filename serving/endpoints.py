@@ -27,7 +27,7 @@ QUIET = {"log_level": "WARNING", "enable_access_log": False}
 
 @dataclass
 class Endpoints:
-    """The Serve applications of this session. `close` stops those that it started."""
+    """The Serve applications of this session. `close` stops those that it started, and Serve where none is left."""
 
     session: Session
     port: int = DEFAULT_PORT
@@ -85,7 +85,7 @@ class Endpoints:
     def make_way(self) -> None:
         """Stop what this session started, where it would stand in the way of what comes now."""
         if self.in_turns:
-            self.close()
+            self._down_all()
 
     def down(self, base_url: str) -> None:
         """Stop an application that this session started."""
@@ -96,6 +96,16 @@ class Endpoints:
             self._started.remove(base_url)
 
     def close(self) -> None:
+        """Where Serve listens is fixed when it starts: one that stays would turn away whoever wants another port."""
+        self._down_all()
+        if self._apps and self.session.outlives:
+            from ray import serve
+
+            if not serve.status().applications:
+                serve.shutdown()
+                self._http_up = False
+
+    def _down_all(self) -> None:
         for base_url in list(self._started):
             self.down(base_url)
 

@@ -21,7 +21,7 @@ def _init(monkeypatch: pytest.MonkeyPatch, *fails_with: str) -> list[subprocess.
             raise Exception(fails_with[len(processes) - 1])
 
     monkeypatch.setattr(ray, "init", init)
-    monkeypatch.setattr("cluster.session.joined", lambda profile: "up")
+    monkeypatch.setattr("cluster.session.joined", lambda profile, outlives: "up")
     return processes
 
 

@@ -1,5 +1,6 @@
-"""What is served makes way for other work where a profile has no room for both. Serve is a list here."""
+"""What is served makes way where there is no room for both, and ends with its run. Serve is a list here."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,6 +47,23 @@ def test_with_room_all_stay_and_one_that_is_up_is_adopted(up: dict[str, Any]) ->
     assert urls[0] == urls[2]
     endpoints.make_way()
     assert len(up) == 2
+
+
+@pytest.mark.parametrize("outlives", [True, False])
+@pytest.mark.parametrize("others", [True, False])
+def test_serve_stays_on_a_cluster_only_with_an_application(
+    up: dict[str, Any], monkeypatch: pytest.MonkeyPatch, others: bool, outlives: bool
+) -> None:
+    ended: list[bool] = []
+    monkeypatch.setattr(serve, "shutdown", lambda: ended.append(True))
+    endpoints = Endpoints(replace(HERE, outlives=outlives))
+    endpoints.close()
+    assert not ended, "it is not ours to end where we began nothing"
+    endpoints._start(["mine"], lambda: "mine", at_root=False)
+    up.update({"theirs": "theirs"} if others else {})
+    endpoints.close()
+    assert bool(ended) == (outlives and not others)
+    assert list(up) == (["theirs"] if others else [])
 
 
 @pytest.mark.parametrize(("name", "stays"), [("one-gpu", False), ("eight-gpus", True)])
