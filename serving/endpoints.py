@@ -15,6 +15,7 @@ from typing import Any
 from cluster.session import Session, quiet_logs
 from pipelines.core.errors import UserError
 from pipelines.core.hashing import key_of
+from serving import users
 from serving.door import HOST, Door
 from serving.holding import holding
 from serving.served import Served
@@ -27,14 +28,15 @@ QUIET = {"log_level": "WARNING", "enable_access_log": False}
 
 @dataclass
 class Endpoints:
-    """The Serve applications of this session. `close` stops those that it started, and Serve where none is left."""
+    """The Serve applications of this session. `close` stops those that no other uses, and Serve where none is left."""
 
     session: Session
     port: int = DEFAULT_PORT
     door: Door = field(default_factory=Door)
     in_turns: bool = False  # there is no room for two applications, nor for one beside other work
+    named: bool = False  # somebody asked for this port: no other will do
     _apps: dict[str, str] = field(default_factory=dict)  # base URL -> application
-    _started: list[str] = field(default_factory=list)  # their base URLs
+    _used: list[str] = field(default_factory=list)  # base URLs of those that are wanted still
     _http_up: bool = False
 
     def up(self, models: list[Served], *, at_root: bool = False, rows: RowsFile | None = None) -> str:
@@ -67,15 +69,18 @@ class Endpoints:
         from ray import serve
 
         app = "tutelage-" + key_of(at_root, repr(self.door), *meaning)
+        self._start_http()
         path = "" if at_root else f"/{app}"
         base_url = f"http://{self.door.reached_at}:{self.port}{path}/v1"
         self._apps[base_url] = app
-        self._start_http()
-        if app not in serve.status().applications:
+        is_new = app not in serve.status().applications
+        if is_new:
             self.make_way()
-            application = make()
-            self._started.append(base_url)
-            serve.run(application, name=app, route_prefix=path or "/", blocking=False)
+        if base_url not in self._used:
+            users.use(app)
+            self._used.append(base_url)
+        if is_new:
+            serve.run(make(), name=app, route_prefix=path or "/", blocking=False)
         return base_url
 
     def wait(self, base_url: str) -> None:
@@ -83,17 +88,18 @@ class Endpoints:
         _wait_until_running(self._apps[base_url])
 
     def make_way(self) -> None:
-        """Stop what this session started, where it would stand in the way of what comes now."""
+        """Stop what this session uses, where it would stand in the way of what comes now."""
         if self.in_turns:
             self._down_all()
 
     def down(self, base_url: str) -> None:
-        """Stop an application that this session started."""
+        """Stop an application that this session uses, where it is the last to do so."""
         from ray import serve
 
-        if base_url in self._started:
-            serve.delete(self._apps[base_url])
-            self._started.remove(base_url)
+        if base_url in self._used:
+            self._used.remove(base_url)
+            if users.leave(app := self._apps[base_url]):
+                serve.delete(app)
 
     def close(self) -> None:
         """Where Serve listens is fixed when it starts: one that stays would turn away whoever wants another port."""
@@ -106,11 +112,12 @@ class Endpoints:
                 self._http_up = False
 
     def _down_all(self) -> None:
-        for base_url in list(self._started):
+        for base_url in list(self._used):
             self.down(base_url)
 
     def _start_http(self) -> None:
-        """UserError where Serve is up on this cluster already, and listens elsewhere: that is fixed when it starts."""
+        """Where Serve listens is fixed when it starts: one that is up already, as a driver that was killed left it, is
+        taken as it is. UserError where it listens elsewhere than is asked for."""
         if self._http_up:
             return
         from ray import serve
@@ -120,12 +127,12 @@ class Endpoints:
         serve.start(http_options=http_options(self.door, self.port), logging_config=QUIET)
         quiet_logs()
         listens = _get_global_client().http_config  # Serve has no public word for it
-        if (listens.host, listens.port) != (self.door.host, self.port):
+        if listens.host != self.door.host or (self.named and listens.port != self.port):
             raise UserError(
                 f"Ray Serve is up on this cluster and listens on {listens.host}:{listens.port}, not on "
-                f"{self.door.host}:{self.port}; name that address, or shut it down (`serve shutdown`)"
+                f"{self.door.host}:{self.port}; leave --host and --port away, or shut it down (`serve shutdown`)"
             )
-        self._http_up = True
+        self.port, self._http_up = listens.port, True
 
 
 def http_options(door: Door, port: int) -> dict[str, Any]:

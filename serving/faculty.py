@@ -61,6 +61,7 @@ class ClusterFaculty:
     say: Any = print
     door: Door = field(default_factory=Door)
     profile: Profile | None = None
+    _named: bool = False  # the port, by somebody
     _counted: tuple[Folder, Callable[[], str]] | None = None
     _stack: ExitStack = field(default_factory=ExitStack)
     _lent: dict[str, VLLMTeacher | FakeSpec] = field(default_factory=dict)
@@ -78,7 +79,7 @@ class ClusterFaculty:
     @cached_property
     def endpoints(self) -> Endpoints:
         turns = self.profile is not None and demands.take_turns(self.recipe, self.profile)
-        endpoints = Endpoints(self.session, self.port, self.door, turns)
+        endpoints = Endpoints(self.session, self.port, self.door, turns, self._named)
         self._stack.callback(endpoints.close)
         return endpoints
 
@@ -99,6 +100,7 @@ class ClusterFaculty:
     def hold_port(self, wanted: int | None) -> None:
         """Serve behind this port, or the default, or a free one; nobody else can have it until `close`."""
         self.port = self._stack.enter_context(held_port(wanted, self.door.host))
+        self._named = wanted is not None
 
     def close(self) -> None:
         """Stop what was started here."""

@@ -11,6 +11,7 @@ from ray import serve
 from cluster import profile
 from cluster.session import Session
 from pipelines.core import recipe_file
+from serving import users
 from serving.endpoints import Endpoints
 from serving.faculty import ClusterFaculty
 
@@ -26,6 +27,8 @@ def up(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(serve, "delete", found.pop)
     monkeypatch.setattr(Endpoints, "_start_http", lambda _: None)
     monkeypatch.setattr(Endpoints, "wait", lambda *_: None)
+    monkeypatch.setattr(users, "use", lambda _: None)
+    monkeypatch.setattr(users, "leave", lambda _: True)
     return found
 
 
@@ -47,6 +50,21 @@ def test_with_room_all_stay_and_one_that_is_up_is_adopted(up: dict[str, Any]) ->
     assert urls[0] == urls[2]
     endpoints.make_way()
     assert len(up) == 2
+
+
+def test_what_another_driver_uses_stays_and_what_a_dead_one_left_goes(
+    up: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoints = Endpoints(HERE)
+    endpoints._start(["mine"], lambda: "mine", at_root=False)
+    left = Endpoints(HERE)  # finds what is there
+    left._start(["mine"], lambda: "again", at_root=False)
+    monkeypatch.setattr(users, "leave", lambda _: False)
+    endpoints.close()
+    assert list(up.values()) == ["mine"]
+    monkeypatch.setattr(users, "leave", lambda _: True)
+    left.close()
+    assert not up
 
 
 @pytest.mark.parametrize("outlives", [True, False])
