@@ -86,10 +86,9 @@ def _waiting(nodes: Mapping[str, int]) -> frozenset[str]:
 
 def _marks_waited_for() -> frozenset[str]:
     import ray
-    from ray._raylet import GcsClient
     from ray.autoscaler.v2.sdk import get_cluster_resource_state  # of the older autoscaler's clusters too
 
-    state = get_cluster_resource_state(GcsClient(ray.get_runtime_context().gcs_address))
+    state = get_cluster_resource_state(ray._private.worker.global_worker.gcs_client)
     alone = [counted.request for counted in state.pending_resource_requests]
     together = [request for group in state.pending_gang_resource_requests for request in group.requests]
     return frozenset(name for request in alone + together for name in request.resources_bundle)
