@@ -98,7 +98,10 @@ class ClusterFaculty:
         self._counted = (into, during)
 
     def hold_port(self, wanted: int | None) -> None:
-        """Serve behind this port, or the default, or a free one; nobody else can have it until `close`."""
+        """Serve behind this port, or the default, or a free one; nobody else can have it until `close`.
+
+        Where nobody wishes for one, a Serve that is up on the cluster is taken where it listens.
+        """
         self.port = self._stack.enter_context(held_port(wanted, self.door.host))
         self._named = wanted is not None
 
