@@ -80,12 +80,6 @@ def test_what_is_no_dashboard_is_told_in_words(dashboard: Dashboard) -> None:
         Jobs(f"{dashboard.url}/elsewhere")
 
 
-def test_a_cluster_that_wants_a_token_says_where_it_is_put(dashboard: Dashboard) -> None:
-    dashboard.token = "secret"
-    with pytest.raises(UserError, match=r"wants a token: set RAY_AUTH_MODE=token, with the token in RAY_AUTH_TOKEN"):
-        Jobs(dashboard.url)
-
-
 @pytest.mark.parametrize("ask", [Jobs.job, Jobs.log, Jobs.stop])
 def test_a_job_that_is_not_there_is_told_in_words(jobs: Jobs, ask: object) -> None:
     assert callable(ask)

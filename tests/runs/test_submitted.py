@@ -240,15 +240,16 @@ def test_jobs_are_listed_read_and_stopped(tutelage: Command, dashboard: Dashboar
 
 
 def test_a_token_is_taken_from_where_ray_looks_for_it(dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In processes of their own: Ray reads these variables once."""
+    """In processes of their own: Ray reads these variables once, and a Ray that is started takes a token of its own."""
     dashboard.token = "0123456789"
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    for token, code, words in (
-        ("0123456789", 0, ""),
-        ("9876543210", 2, "takes another token than the one it was sent"),
+    for mode, token, code, words in (
+        ("token", "0123456789", 0, ""),
+        ("token", "9876543210", 2, "takes another token than the one it was sent"),
+        ("disabled", "", 2, "wants a token: set RAY_AUTH_MODE=token, with the token in RAY_AUTH_TOKEN"),
     ):
+        monkeypatch.setenv("RAY_AUTH_MODE", mode)
         monkeypatch.setenv("RAY_AUTH_TOKEN", token)
         command = [sys.executable, "-m", "pipelines.cli", "jobs", "--address", dashboard.url]
         shown = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         assert (shown.returncode, words in shown.stderr) == (code, True), shown.stderr
-        assert token not in shown.stdout + shown.stderr
+        assert not token or token not in shown.stdout + shown.stderr
