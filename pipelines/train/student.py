@@ -1,11 +1,10 @@
 """The student's training as a stage: how it is placed on the cluster, and what its manifest says.
 
-Knows Ray Train, checkpoints on disk and the loss curve. The training itself is in `loop.py`, the first weights in
-`initial.py`. Output: `<stage>/model`, a Hugging Face folder.
+Knows Ray Train and checkpoints on disk. The training itself is in `loop.py`, the first weights in `initial.py`.
+Output: `<stage>/model`, a Hugging Face folder.
 """
 
 import errno
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -23,16 +22,15 @@ from pipelines.core.disk import MAKE_ROOM
 from pipelines.core.errors import BudgetReached, UserError
 from pipelines.core.hashing import file_digest, key_of
 from pipelines.core.parts import rows_of
-from pipelines.core.progress import Progress
 from pipelines.core.records import SoftTargets
 from pipelines.core.signals import rest
 from pipelines.core.stage import Done, Outcome, StageRun
 from pipelines.core.storage import Folder
 from pipelines.train.card import CARD
-from pipelines.train.job import BEST, MODEL, StepDone, TrainJob
+from pipelines.train.curve import CURVE, Curve
+from pipelines.train.job import BEST, MODEL, TrainJob
 from pipelines.train.track import Tracks
 
-CURVE = "curve.jsonl"
 CHECKPOINTS = "train-"  # how the names of Ray Train's folders begin
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json",
@@ -94,7 +92,7 @@ def _train(
     )  # fmt: skip
     settings = config.model_dump(mode="json", exclude_defaults=True)
     tracks = Tracks(folder, run.folder.name, settings, config.track, run.progress.note)
-    curve = _Curve(folder / CURVE, run.progress, tracks, store, config.checkpoint_every)
+    curve = Curve(folder / CURVE, run.progress, tracks, store, config.checkpoint_every)
     with _full_disk_in_words(run.folder), closing(tracks), budget_ends_only_undone(out), Watch(curve.add) as watch:
         TorchTrainer(
             _on_worker,
@@ -200,51 +198,6 @@ def _run_options(session: Session, threads: int) -> dict[str, Any]:
         "failure_config": FailureConfig(max_failures=3),
         "worker_runtime_env": {"env_vars": env},
     }
-
-
-class _Curve:
-    """The loss curve on disk, one line per step; a resumed run replaces the steps it does again.
-
-    Where the stage's folder is on an object store, it has the curve as often as it has a checkpoint.
-    """
-
-    def __init__(self, file: Path, progress: Progress, tracks: Tracks, store: Folder | None, store_every: int) -> None:
-        self._file, self._progress, self._tracks, self._store = file, progress, tracks, store
-        self._store_every = store_every
-        lines = file.read_text().splitlines() if file.is_file() else []
-        self._by_step: dict[int, dict[str, Any]] = {p["step"]: p for p in map(json.loads, lines)}
-        self._begun = False
-
-    @property
-    def points(self) -> list[dict[str, Any]]:
-        return [self._by_step[step] for step in sorted(self._by_step)]
-
-    def add(self, done: StepDone) -> None:
-        if not self._begun:
-            self._begun = True
-            self._progress.begin("student", done.steps, done.step - 1, unit="steps")
-        if done.suspects:
-            raise UserError(_no_number(done))
-        losses = {name: round(value, 5) for name, value in done.losses.items()}
-        looked = {} if done.validation is None else {"validation": round(done.validation, 5)}
-        self._by_step[done.step] = {
-            "step": done.step, "tokens": done.tokens, "losses": losses, "learning_rate": done.learning_rate, **looked,
-        }  # fmt: skip
-        with self._file.open("a") as handle:
-            handle.write(json.dumps(self._by_step[done.step]) + "\n")
-        if self._store and done.step % self._store_every == 0:
-            self._store.write_bytes(self._file.name, self._file.read_bytes())
-        self._tracks.log(self._by_step[done.step])
-        self._progress.advance(1, done.tokens)
-
-
-def _no_number(done: StepDone) -> str:
-    shown = ", ".join(done.suspects[:8]) + (" and others" if len(done.suspects) > 8 else "")
-    return (
-        f"training stopped before step {done.step}, as the loss of these examples is no number: {shown}. "
-        "`tutelage trace` shows them; a lower learning_rate or a longer warmup of this training may help, or "
-        "precision: fp32. The same command goes on from the last checkpoint."
-    )
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
