@@ -15,6 +15,8 @@ from pipelines.core.config import Engine
 
 MAX_LOGPROBS = 1024  # what a request may ask for; vLLM refuses more than 20 unless told
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, LARGEST_RANK)  # for which vLLM has kernels
+# The prefix cache keeps whole blocks, and a CPU's are of 128 tokens unless told: more than a question has.
+CHOOSER = {"logits_processors": ["cluster.forced:Forced"], "block_size": 32}
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,17 @@ ONE = Replicas()
 
 
 def serve_config(
-    model_name: str, replica: EngineSetup, replicas: Replicas = ONE, adapters: Sequence[Adapter] = ()
+    model_name: str,
+    replica: EngineSetup,
+    replicas: Replicas = ONE,
+    adapters: Sequence[Adapter] = (),
+    is_chooser: bool = False,
 ) -> dict[str, Any]:
-    """The fields of a `ray.serve.llm.LLMConfig` for one served model, and the adapters that its engines hold too."""
+    """The fields of a `ray.serve.llm.LLMConfig` for one served model, and the adapters that its engines hold too.
+
+    A chooser's engines can be made to write given tokens (`forced.py`). Others are not: vLLM would have every step wait
+    for the tokens of the one before.
+    """
     # Ray Serve LLM names the model itself, and on CPU insists on a worker process of its own.
     set_by_serve = ("model", "distributed_executor_backend")
     kwargs = {name: value for name, value in replica.args.items() if name not in set_by_serve}
@@ -103,7 +113,7 @@ def serve_config(
             "max_ongoing_requests": 4 * at_once,
             "health_check_period_s": 2.0,  # by which an engine that died is found
         },
-        "engine_kwargs": kwargs | (_lora(adapters) if adapters else {}),
+        "engine_kwargs": kwargs | (_lora(adapters) if adapters else {}) | (CHOOSER if is_chooser else {}),
         "runtime_env": {"env_vars": replica.env},
         "log_engine_metrics": False,
     }

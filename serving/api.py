@@ -77,6 +77,10 @@ class _Candidate(BaseModel):
     logprob: float
 
 
+class _OfTokens(BaseModel):
+    token_logprobs: list[float | None] = []  # a chat's have another shape, and nobody here asks for them
+
+
 class Choice(BaseModel):
     """One answer: a chat's has a message, a document's a text; the rest comes from vLLM where it is asked for."""
 
@@ -86,6 +90,7 @@ class Choice(BaseModel):
     token_ids: list[int] | None = None
     prompt_token_ids: list[int] | None = None
     prompt_logprobs: list[dict[int, _Candidate] | None] | None = None
+    logprobs: _OfTokens | None = None
     target_logprobs: list[float] | None = None  # of given texts; our encoder-decoders tell them
 
     @model_validator(mode="after")

@@ -40,7 +40,7 @@ def chooser(api: Api, model: Served, template: Template) -> Chooser:
 
 @dataclass(frozen=True)
 class CausalChooser:
-    """A model on a vLLM server."""
+    """A model on a vLLM server whose engines choose (see `Served`)."""
 
     model: ServedModel
     tokenizer: ChatTokenizer
@@ -54,8 +54,10 @@ class CausalChooser:
 
     async def _likelihood(self, source: str, option: str) -> float:
         example = _example(source, option, self.tokenizer, self.longest)
-        logprobs = await self.model.logprobs(list(example.token_ids))
-        return sum(value for value, weight in zip(logprobs, example.weights, strict=True) if weight > 0)
+        learnt = [n for n, weight in enumerate(example.weights) if weight > 0]
+        start, stop = learnt[0], learnt[-1] + 1
+        assert len(learnt) == stop - start, "an option and its end stand together"
+        return sum(await self.model.continued(example.token_ids[:start], example.token_ids[start:stop]))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from pipelines.generate.teacher import Request, RequestFailed, ScoreRequest
 from serving.api import Address, Answered, Api
 
 CHAT, COMPLETIONS = "chat/completions", "completions"
+FORCED = "forced_tokens"  # what `cluster/forced.py` looks for
 CHARACTERS_PER_TOKEN = 3  # for the pace only, which is set right by what the reply tells
 
 
@@ -74,6 +75,20 @@ class ServedModel:
         """Log-probability of each token given those before it; 0.0 for the first, which has none."""
         entries_P = await self._prompt_logprobs(token_ids, 0)
         return [0.0] + [entries[token] for token, entries in zip(token_ids[1:], entries_P[1:], strict=True)]
+
+    async def continued(self, token_ids: Sequence[int], behind: Sequence[int]) -> list[float]:
+        """Log-probability of each of the tokens `behind`; where several stand behind the same, that is read once.
+
+        RequestFailed where the server's engine cannot be made to write given tokens (`cluster/forced.py`).
+        """
+        forced = {"vllm_xargs": {FORCED: list(behind)}, "ignore_eos": True, "return_token_ids": True}
+        options = {"max_tokens": len(behind), "temperature": 0.0, "logprobs": 0, **forced}
+        choice = (await self._complete(token_ids, options, len(behind))).choice
+        told = choice.logprobs.token_logprobs if choice.logprobs else []
+        logprobs = [value for value in told if value is not None]
+        if choice.token_ids != list(behind) or len(logprobs) != len(behind):
+            raise RequestFailed("the reply tells of other tokens than were to be written")
+        return logprobs
 
     async def likelihood(self, request: LikelihoodRequest) -> Likelihood:
         """How likely the tokens behind the request's context are, and whether each is the likeliest where it stands."""

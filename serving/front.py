@@ -53,7 +53,7 @@ def openai_app(models: Sequence[Served], session: Session, door: Door, site: Sit
     cards: dict[str, Any] = {}
     for model in models:
         replica = setup(model.folder, model.engine, session.of(model.role))
-        settings = serve_config(model.name, replica, model.replicas, model.adapters)
+        settings = serve_config(model.name, replica, model.replicas, model.adapters, model.is_chooser)
         config = LLMConfig(**settings, server_cls=EngineServer)
         engine = build_llm_deployment(config)
         # An adapter is one more name of its model's engine, which tells them apart by the name itself.

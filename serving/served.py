@@ -21,6 +21,7 @@ class Served:
     replicas: Replicas = ONE
     adapters: tuple[Adapter, ...] = ()
     role: RoleName = "student"
+    is_chooser: bool = False  # its engines can be made to write given tokens, to tell how likely they are
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -32,4 +33,4 @@ class Served:
         """What tells it from another, wherever its files lie."""
         bounds = [self.replicas.min, self.replicas.max]
         held = [[adapter.name, str(adapter.folder)] for adapter in self.adapters]
-        return [self.name, self.digest, self.engine.model_dump(mode="json"), bounds, held]
+        return [self.name, self.digest, self.engine.model_dump(mode="json"), bounds, held, self.is_chooser]

@@ -167,7 +167,7 @@ class _Builder:
 
         def run(stage: StageRun) -> Outcome:
             done = stage.inputs["model"]
-            served = Served(name, student.model_of(done), done.manifest["digest"], engine)
+            served = Served(name, student.model_of(done), done.manifest["digest"], engine, is_chooser=True)
             return accuracy.run(config, prefix, self._faculty.endpoints, served, learn.template, stage)
 
         inputs = {"questions": asked, "model": model}

@@ -210,7 +210,8 @@ def test_a_causal_model_is_scored_on_the_words_and_the_end_that_it_learnt(
     told = {token: -n / 100 for n, token in enumerate(sorted(tokenizer.vocabulary().values()))}
 
     def likely(asked: Asked) -> Wire:
-        return says("x", prompt_logprobs=[None, *({str(t): {"logprob": told[t]}} for t in asked.prompt[1:])])
+        ids = asked.body["vllm_xargs"]["forced_tokens"]
+        return says("x", token_ids=ids, logprobs={"token_logprobs": [told[t] for t in ids]})
 
     server.behave = likely
     source = source_of(PREFIX, QUESTIONS[3])
@@ -221,6 +222,15 @@ def test_a_causal_model_is_scored_on_the_words_and_the_end_that_it_learnt(
         learnt = [t for t, weight in zip(example.token_ids, example.weights, strict=True) if weight]
         assert tokenizer.decode_whole(learnt) == f"{option}<|im_end|>"
         assert value == pytest.approx(sum(told[t] for t in learnt))
+        assert [*example.token_ids][: -len(learnt) or None] in [asked.prompt for asked in server.asked]
+
+
+def test_a_server_that_writes_what_it_likes_is_not_taken_for_one_that_chooses(
+    server: ApiServer, tiny_model_folder: Path
+) -> None:
+    server.behave = lambda asked: says("x", token_ids=[1, 2], logprobs={"token_logprobs": [-0.1, -0.2]})
+    with pytest.raises(RequestFailed, match="other tokens than were to be written"):
+        likelihoods(server, Served("llama", tiny_model_folder, "d", Engine()), source_of(PREFIX, QUESTIONS[3]))
 
 
 def test_a_question_that_is_too_long_costs_itself(server: ApiServer, tiny_t5: Path) -> None:

@@ -1,5 +1,6 @@
 """A tiny model behind the stock ingress and the gate: what clients get with a key, without one, and in bad faith."""
 
+import asyncio
 import json
 import socket
 import time
@@ -12,8 +13,11 @@ import openai
 import pytest
 
 from cluster.session import session
+from pipelines.core.chat import ChatTokenizer
 from pipelines.core.config import Engine
 from serving import keys
+from serving.api import Address, Api
+from serving.client import ServedModel
 from serving.door import Door
 from serving.endpoints import Endpoints, held_port
 from serving.limits import Limits
@@ -43,7 +47,7 @@ def base_url(tiny_served: Path, key_file: Path, key: str) -> Iterator[str]:
         door = Door(keys=key_file, limits=Limits(tokens_per_request=MOST, body_s=5.0))
         endpoints = Endpoints(live, port, door)
         engine = Engine(dtype="float32", max_model_len=WINDOW, max_num_seqs=1, enforce_eager=True)
-        yield endpoints.up([Served("tiny", tiny_served, "d", engine)], at_root=True)
+        yield endpoints.up([Served("tiny", tiny_served, "d", engine, is_chooser=True)], at_root=True)
         endpoints.close()
 
 
@@ -70,6 +74,45 @@ def test_with_a_key_models_are_listed_and_answer(client: openai.OpenAI) -> None:
     talk: Any = [{"role": "user", "content": "Describe the bread."}]
     chat = client.chat.completions.create(model="tiny", messages=talk, max_tokens=8, temperature=0)
     assert chat.choices[0].message.role == "assistant"
+
+
+def test_tokens_that_it_is_made_to_write_are_as_likely_as_where_they_are_read(
+    base_url: str, key: str, tiny_served: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TINY_KEY", key)
+    tokenizer = ChatTokenizer(str(tiny_served))
+    asked = tokenizer.encode("Describe the bread near the river before winter. " * 5)
+    options = [
+        [*tokenizer.encode(text), tokenizer.eos_id] for text in ("an old bridge", "the", "a letter, then a list")
+    ]
+
+    async def both() -> list[tuple[list[float], list[float]]]:
+        async with Api(Address(base_url, "tiny", "TINY_KEY")) as api:
+            model = ServedModel(api, "tiny", tokenizer)
+            written = await asyncio.gather(*(model.continued(asked, option) for option in options))
+            read = [await model.logprobs([*asked, *option]) for option in options]
+        return [(ours, theirs[len(asked) :]) for ours, theirs in zip(written, read, strict=True)]
+
+    for written, read in asyncio.run(both()):
+        assert written == pytest.approx(read, abs=1e-4)
+        assert len(set(written)) == len(written), "each token has its own"
+
+
+@pytest.mark.parametrize(
+    ("ids", "words"), [([1, 2, 3], "has 3 ids, and max_tokens is 2"), ("1", "a list of token ids"), ([1, -2], "a list")]
+)
+def test_what_cannot_be_written_is_refused(plain: httpx2.Client, ids: Any, words: str) -> None:
+    body = {**ASKED, "max_tokens": 2, "vllm_xargs": {"forced_tokens": ids}}
+    refused = plain.post("/completions", json=body)
+    assert (refused.status_code, words in refused.text) == (400, True), refused.text
+
+
+def test_an_id_that_the_model_does_not_have_is_not_written(client: openai.OpenAI) -> None:
+    asked = {"vllm_xargs": {"forced_tokens": [10**6, 5]}, "return_token_ids": True, **ENDLESS}
+    (choice,) = client.completions.create(**{**ASKED, "max_tokens": 2}, extra_body=asked).choices
+    written: Any = choice.model_dump()["token_ids"]
+    assert written[0] < 10**6
+    assert written[1] == 5
 
 
 def test_a_stream_comes_bit_by_bit(client: openai.OpenAI) -> None:
