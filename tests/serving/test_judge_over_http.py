@@ -63,12 +63,13 @@ def run(recipe: Compare, runs: Folder, quiet: Progress) -> dict[str, Any]:
 def test_busy_and_broken_replies_are_tried_again_and_the_verdicts_are_whole(
     server: ApiServer, recipe: Compare, runs: Folder, quiet: Progress
 ) -> None:
-    troubles = Counter[int]()
+    tries = Counter[str]()
 
     def moody(asked: Asked) -> Wire:
-        troubles["asked"] += 1
-        turn = troubles["asked"] % 7
-        return Wire(503) if turn == 3 else Wire(body=b'{"choices": [{') if turn == 6 else judge(asked)
+        """Every third request is troubled, in one of two ways, at its first try."""
+        tries[request := json.dumps(asked.body)] += 1
+        turn = len(tries) % 6 if tries[request] == 1 else 0
+        return Wire(503) if turn == 2 else Wire(body=b'{"choices": [{') if turn == 5 else judge(asked)
 
     server.behave = moody
     done = run(recipe, runs, quiet)
