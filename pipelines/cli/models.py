@@ -79,13 +79,13 @@ def serve(
     limits = Limits(requests_per_minute, tokens_per_minute, max_tokens_per_request, int(max_body_mb * MB))
     door = opened(host, keys, limits)
     recipe, _, stages = api.open_run(run, runs)
-    cluster = profiled(profile)
+    asked = serving_run.ToServe(recipe, stages, runs, door, typer.echo, port, address, profiled(profile))
     if probe:
-        serving_run.serve_probe(recipe, stages, runs, address, port, door, typer.echo, cluster)
+        serving_run.serve_probe(asked)
     elif config:
-        serving_run.write_down(recipe, stages, runs, port, door, typer.echo, wanted, config, cluster)
+        serving_run.write_down(asked, wanted, config)
     else:
-        serving_run.serve(recipe, stages, runs, address, port, door, typer.echo, wanted, cluster)
+        serving_run.serve(asked, wanted)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """A comparison's models are served with what was said of them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pipelines.core.errors import UserError
 from pipelines.core.progress import Progress
 from pipelines.core.storage import Folder
 from pipelines.runs import serve
+from pipelines.runs.serve import ToServe
 from pipelines.runs.served_with import Wanted
 from serving.door import Door
 from serving.faculty import ClusterFaculty
@@ -51,7 +53,8 @@ def test_a_comparisons_models_are_served_with_what_was_said_of_them(
     data["teachers"]["small"] = {"kind": "vllm", "model": str(model)}
     made = Run(read(data), panel(), runs).run(quiet)
     said: list[str] = []
-    serve.serve(made.recipe, made.stages, runs.uri, None, None, Door(), said.append)
+    asked = ToServe(made.recipe, made.stages, runs.uri, Door(), said.append)
+    serve.serve(asked)
     assert [each.name for each in endpoints.models] == ["small"]
     assert "big is not served: it is a teacher of kind fake, not vllm" in said
     assert "to compare them in a browser: http://127.0.0.1:8123/" in said
@@ -59,11 +62,9 @@ def test_a_comparisons_models_are_served_with_what_was_said_of_them(
     assert endpoints.rows.folder == made.folder
     assert len(endpoints.rows.rows) == 8
     with pytest.raises(UserError, match="--model big: there is no such model to serve; there is small"):
-        serve.serve(made.recipe, made.stages, runs.uri, None, None, Door(), said.append, Wanted(["big"]))
+        serve.serve(asked, Wanted(["big"]))
     file = Path(runs.uri) / "serve.yaml"
-    serve.write_down(
-        made.recipe, made.stages, runs.uri, 8200, Door(), said.append, Wanted(replicas=["small=0:2"]), file
-    )
+    serve.write_down(replace(asked, port=8200), Wanted(replicas=["small=0:2"]), file)
     assert said[-1] == f"{file} is written: serve deploy {file}"
     written = yaml.safe_load(file.read_text())
     assert written["http_options"]["port"] == 8200
@@ -75,8 +76,8 @@ def test_a_comparison_that_cannot_be_served_is_refused_in_words(
 ) -> None:
     made = Run(read(data), panel(), runs)
     with pytest.raises(UserError, match="not finished yet"):
-        serve.serve(made.recipe, made.stages, runs.uri, None, None, Door(), print)
+        serve.serve(ToServe(made.recipe, made.stages, runs.uri, Door(), print))
     made.run(quiet)
     with pytest.raises(UserError, match="none is of kind vllm"):
-        serve.serve(made.recipe, made.stages, runs.uri, None, None, Door(), print)
+        serve.serve(ToServe(made.recipe, made.stages, runs.uri, Door(), print))
     assert endpoints.models == []

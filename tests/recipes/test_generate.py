@@ -118,7 +118,7 @@ def test_plan_knows_the_method_and_serve_has_nothing_to_serve(data: dict[str, An
     assert [row.stage.name for row in planned.stages] == ["seeds", "instructions", "answers"]
     assert "note: A trial." in planned.facts
     with pytest.raises(UserError, match="'generate', which leaves no model to serve"):
-        serve.serve(recipe, [row.stage for row in planned.stages], runs.uri, None, None, Door(), print)
+        serve.serve(serve.ToServe(recipe, [row.stage for row in planned.stages], runs.uri, Door(), print))
 
 
 def test_own_answers_need_tasks_that_bring_them(data: dict[str, Any], make_faculty: MakeFaculty) -> None:

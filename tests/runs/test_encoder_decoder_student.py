@@ -148,7 +148,7 @@ def test_it_is_served_alone_and_asked_for_completions(
     monkeypatch.setattr(ClusterFaculty, "endpoints", Endpoints(session=None))  # type: ignore[arg-type]
     monkeypatch.setattr(Endpoints, "up", up)
     monkeypatch.setattr(serve, "_wait", lambda: None)
-    serve.serve(recipe, stages, runs.uri, None, None, Door(), said.append)
+    serve.serve(serve.ToServe(recipe, stages, runs.uri, Door(), said.append))
     assert served == ["student"]
     assert "http://here/v1/completions" in "".join(said)
     assert "browser" not in "".join(said), "it reads no chats, so it has no page"

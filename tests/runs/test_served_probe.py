@@ -52,7 +52,7 @@ def served(data: dict[str, Any], runs: Folder, door: Door | None = None) -> list
     recipe = recipe_of(deepcopy(data))
     said: list[str] = []
     stages = api.stages_of(recipe, ClusterFaculty(recipe))
-    serve.serve_probe(recipe, stages, runs.uri, None, None, door or Door(), said.append)
+    serve.serve_probe(serve.ToServe(recipe, stages, runs.uri, door or Door(), said.append))
     return said
 
 
