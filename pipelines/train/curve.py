@@ -37,6 +37,7 @@ class Curve:
         if not self._begun:
             self._begun = True
             self._progress.begin("student", done.steps, done.step - 1, unit="steps")
+            self._progress.ready(done.seconds)
         if done.suspects:
             raise UserError(_no_number(done))
         losses = {name: round(value, 5) for name, value in done.losses.items()}

@@ -36,6 +36,7 @@ class StepDone:
     tokens: int  # real tokens of all ranks
     losses: Mapping[str, float]  # mean per counted unit, before the coefficient
     learning_rate: float
+    seconds: float
     validation: float | None = None  # the objective on examples that are not trained on, where it was looked at
     is_last: bool = False  # no step follows, as it is the last or enough is learnt
     suspects: tuple[str, ...] = ()  # the examples whose losses are no numbers; then the step was not made

@@ -5,6 +5,7 @@ soft targets; what is left on disk is `keep.py`'s. Every step's examples are a p
 so a resumed run sees what the undisturbed one would have seen.
 """
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
@@ -82,6 +83,7 @@ class Rank:
 
     def step(self, examples: Sequence[TrainExample], number: int, steps: int) -> StepDone:
         """One optimizer step over the examples of all ranks; none where a loss is no number."""
+        began = time.monotonic()
         config, mine = self.job.config, share(examples, self.number, self.world)
         # Dropout draws what this step would have drawn in an undisturbed run, too.
         torch.manual_seed(seed_of(key_of("dropout", self.job.seed, number, self.number)))
@@ -104,8 +106,8 @@ class Rank:
         if not everywhere:
             self.engine.step()
         losses = self._means(sums, total)
-        last = number + 1 == steps
-        return StepDone(number + 1, steps, tokens, losses, rate, is_last=last, suspects=everywhere)
+        took_s, is_last = time.monotonic() - began, number + 1 == steps
+        return StepDone(number + 1, steps, tokens, losses, rate, took_s, is_last=is_last, suspects=everywhere)
 
     def looked(self, done: StepDone, examples: Sequence[TrainExample], best: Best) -> StepDone:
         """The step with the objective on examples that nobody trains on; a best one's weights are kept."""

@@ -1,7 +1,10 @@
 """The loss curve on disk: what a full disk tore, and steps that are done again."""
 
+import io
 import json
+import time
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ def opened(folder: Path, quiet: Progress) -> Curve:
 
 
 def done(step: int, loss: float = 2.0) -> StepDone:
-    return StepDone(step, 9, 100, {"answer": loss}, 0.1)
+    return StepDone(step, 9, 100, {"answer": loss}, 0.1, 2.0)
 
 
 def told(curve: Curve) -> list[tuple[Any, Any]]:
@@ -34,6 +37,15 @@ def test_steps_that_are_done_again_are_told_once(tmp_path: Path, quiet: Progress
     curve.add(done(3, 1.5))
     curve.add(done(4, 1.0))
     assert told(curve) == told(opened(tmp_path, quiet)) == [(1, 2.0), (2, 2.0), (3, 1.5), (4, 1.0)]
+
+
+def test_the_first_step_took_its_time_too(tmp_path: Path, quiet: Progress, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    shown = io.StringIO()
+    progress = replace(quiet, out=shown, every_s=0.0)
+    opened(tmp_path, progress).add(done(1))
+    assert "50 tokens/s" in shown.getvalue()  # 100 in 2 s
+    assert "0:16 left" in shown.getvalue()
 
 
 @pytest.mark.parametrize("torn", ['{"step": 3, "tok', '{"st', '{"step": 3, "losses": {"answer": 9.0}}'])
