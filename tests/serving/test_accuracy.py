@@ -222,7 +222,7 @@ def test_a_causal_model_is_scored_on_the_words_and_the_end_that_it_learnt(
         learnt = [t for t, weight in zip(example.token_ids, example.weights, strict=True) if weight]
         assert tokenizer.decode_whole(learnt) == f"{option}<|im_end|>"
         assert value == pytest.approx(sum(told[t] for t in learnt))
-        assert [*example.token_ids][: -len(learnt) or None] in [asked.prompt for asked in server.asked]
+        assert list(example.token_ids[: -len(learnt)]) in [asked.prompt for asked in server.asked]
 
 
 def test_a_server_that_writes_what_it_likes_is_not_taken_for_one_that_chooses(
